@@ -1,0 +1,1 @@
+# pyasr._cuda is added with its first kernel.

@@ -1,0 +1,126 @@
+// The door of every binding: arguments come as plain Python objects and leave as checked pointers. Nothing is converted
+// or copied, so an in-place argument can not be updated in a copy and lost. Messages name function, argument, what it
+// got and what it wants, in the words of pyasr/ops/_door.py; tests/test_bad_input.py holds the two together.
+//
+//   Door door("clip_sgd");
+//   auto value = door.write<float>("value", value_, "P");        // dims are bound at first sight and compared
+//   afterwards auto grad = door.read<float>("grad", grad_, "P"); door.no_overlap({"value", "grad"});
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "cpu/table.hpp"
+#include "runtime/arena.hpp"
+#include "runtime/pool.hpp"
+
+namespace pyasr::bind {
+
+namespace py = pybind11;
+
+class Door {
+ public:
+  explicit Door(const char* op) : op_(op) {}
+
+  // An array of C-contiguous, aligned, native-endian T with dims such as "T B D" or "S 4*H D" ("3" is a fixed size).
+  template <class T>
+  const T* read(const char* name, py::handle x, const char* dims) {
+    return static_cast<const T*>(array(name, x, dims, py::dtype::of<T>().char_(), false));
+  }
+  template <class T>
+  T* write(const char* name, py::handle x, const char* dims) {
+    return static_cast<T*>(array(name, x, dims, py::dtype::of<T>().char_(), true));
+  }
+  template <class T>
+  const T* read_optional(const char* name, py::handle x, const char* dims) {
+    return x.is_none() ? nullptr : read<T>(name, x, dims);
+  }
+  template <class T>
+  T* write_optional(const char* name, py::handle x, const char* dims) {
+    return x.is_none() ? nullptr : write<T>(name, x, dims);
+  }
+  // 'f' or 'd': which of the two float types x has; anything else raises.
+  char float_type(const char* name, py::handle x) const { return type_of(name, x, "fd"); }
+  // The type character of x, which must be one of `allowed`.
+  char type_of(const char* name, py::handle x, const char* allowed) const;
+
+  // The size that a dim was bound to.
+  std::int64_t operator[](const char* dim) const;
+  // Binds a dim by hand, for outputs whose size is not that of an argument.
+  void bind(const char* dim, std::int64_t size);
+
+  double real(const char* name, py::handle x) const;                              // a finite number
+  double real_in(const char* name, py::handle x, double low, double high) const;  // low <= x <= high
+  std::int64_t integer_in(const char* name, py::handle x, std::int64_t low, std::int64_t high) const;
+  bool boolean(const char* name, py::handle x) const;
+  int threads(py::handle x) const;  // None: the default
+  // lengths [B] with 0 <= lengths[b] <= longest
+  void lengths_within(const char* name, const std::int32_t* lengths, std::int64_t n, std::int64_t longest,
+                      const char* longest_name) const;
+  // The named arrays share no memory; those that were None are passed over.
+  void no_overlap(std::initializer_list<const char*> names) const;
+  // rows * columns * ... fits into memory arithmetic; raises ValueError naming the op otherwise.
+  std::size_t product(std::initializer_list<std::int64_t> sizes) const;
+
+  [[noreturn]] void value_error(const std::string& text) const { throw py::value_error(op_ + (": " + text)); }
+  [[noreturn]] void type_error(const std::string& text) const { throw py::type_error(op_ + (": " + text)); }
+
+ private:
+  struct Dim {
+    std::string name;
+    std::int64_t size;
+    std::string from;
+  };
+  struct Range {
+    std::string name;
+    const char* begin;
+    const char* end;
+  };
+  void* array(const char* name, py::handle x, const char* dims, char type, bool writes);
+
+  std::string op_;
+  std::vector<Dim> dims_;
+  std::vector<Range> ranges_;
+};
+
+// A new C-contiguous array over leased memory, contents undefined. Raises MemoryError.
+py::array new_array(char type, const std::vector<std::int64_t>& shape);
+template <class T>
+py::array new_array(const std::vector<std::int64_t>& shape) {
+  return new_array(py::dtype::of<T>().char_(), shape);
+}
+template <class T>
+T* data(py::array& a) {
+  return static_cast<T*>(a.mutable_data());
+}
+// Leased scratch; raises MemoryError.
+runtime::Lease new_scratch(std::size_t bytes);
+
+// The kernels in use; raises ImportError when PYASR_ISA names a set that cannot run.
+const cpu::Table& kernels();
+
+// Runs `work(const Runtime&)` with the GIL released; raises KeyboardInterrupt (or what the signal handler raised) when
+// the user interrupted it.
+template <class Work>
+void run_released(int threads, Work&& work) {
+  struct Context {
+    bool raised = false;
+  } context;
+  runtime::Call call;
+  call.context = &context;
+  call.interrupted = [](void* c) noexcept {
+    py::gil_scoped_acquire gil;
+    return static_cast<Context*>(c)->raised = PyErr_CheckSignals() != 0;
+  };
+  {
+    py::gil_scoped_release released;
+    work(runtime::runtime(call, threads));
+  }
+  if (context.raised) throw py::error_already_set();
+}
+
+}  // namespace pyasr::bind

@@ -1,0 +1,31 @@
+// pyasr._cpu: every row of the op table under its own name, and what `pyasr info` asks about this build.
+#include <pybind11/pybind11.h>
+
+#include "bind/array.hpp"
+
+namespace pyasr::bind {
+
+void bind_clip_sgd(py::module_& m);
+
+}  // namespace pyasr::bind
+
+PYBIND11_MODULE(_cpu, m) {
+  namespace py = pybind11;
+  using namespace pyasr;
+  m.doc() = "Native CPU kernels of pyasr. Use them through pyasr.backend(\"cpp\").";
+  m.attr("__version__") = PYASR_VERSION;
+  bind::kernels();  // an unknown or unsupported PYASR_ISA is an error at import, not at the first call
+  bind::bind_clip_sgd(m);
+  m.def("isa", [] { return bind::kernels().isa; }, "The instruction set in use: v2, v3, v4 or neon.");
+  m.def(
+      "isas",
+      [] {
+        int count = 0;
+        const cpu::Built* all = cpu::built(&count);
+        py::dict out;
+        for (int i = 0; i < count; ++i) out[all[i].table->isa] = all[i].supported;
+        return out;
+      },
+      "Every instruction set in this build, best first, with whether this CPU runs it.");
+  m.def("default_threads", &runtime::default_threads, "PYASR_NUM_THREADS, or the CPUs this process may use.");
+}

@@ -1,0 +1,16 @@
+// Compiled once per instruction set: collects that set's kernels.
+#include "cpu/table.hpp"
+
+#include "cpu/simd.hpp"
+
+#define PYASR_STRING_(x) #x
+#define PYASR_STRING(x) PYASR_STRING_(x)
+
+namespace pyasr::cpu::PYASR_ISA {
+
+extern const ClipSgd clip_sgd;
+
+extern const Table table;
+const Table table = {PYASR_STRING(PYASR_ISA), lanes<float>, &clip_sgd};
+
+}  // namespace pyasr::cpu::PYASR_ISA

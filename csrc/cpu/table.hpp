@@ -1,0 +1,25 @@
+// One table of kernels per instruction set. A new family adds its struct here and in table.cpp.
+#pragma once
+#include "pyasr/clip_sgd.hpp"
+
+namespace pyasr::cpu {
+
+struct Table {
+  const char* isa;  // "v2", "v3", "v4" or "neon"
+  int lanes;        // float32 lanes of a register
+  const ClipSgd* clip_sgd;
+};
+
+// The table in use: the best that this CPU runs, or the one that PYASR_ISA names. Chosen at the first call; null when
+// PYASR_ISA names one that is unknown, not built or not supported (choice_error() then says which).
+const Table* active() noexcept;
+const char* choice_error() noexcept;
+
+// Every table in this build, best first, with whether this CPU runs it.
+struct Built {
+  const Table* table;
+  bool supported;
+};
+const Built* built(int* count) noexcept;
+
+}  // namespace pyasr::cpu

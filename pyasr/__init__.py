@@ -24,11 +24,11 @@ _PUBLIC = {
     "clip_sgd": "pyasr.optim",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from pyasr.optim import clip_sgd as clip_sgd
     from pyasr.ops import backend as backend
+    from pyasr.optim import clip_sgd as clip_sgd
 
 
 def __getattr__(name: str) -> Any:

@@ -41,8 +41,11 @@ std::string shape_text(const py::array& a) {
 
 struct Factor {
   std::int64_t times;
-  std::string name;  // empty: a fixed size
+  std::string times_dim;  // the dim that gives `times`, as S in S*H; else empty
+  std::string name;       // empty: a fixed size
 };
+
+bool digit(char c) { return c >= '0' && c <= '9'; }
 
 std::vector<Factor> parse(const char* dims) {
   std::vector<Factor> out;
@@ -52,11 +55,16 @@ std::vector<Factor> parse(const char* dims) {
     const char* end = p;
     while (*end && *end != ' ') ++end;
     std::string word(p, end);
-    Factor f{1, word};
-    if (const auto star = word.find('*'); star != std::string::npos)
-      f = {std::stoll(word.substr(0, star)), word.substr(star + 1)};
-    else if (word[0] >= '0' && word[0] <= '9')
-      f = {std::stoll(word), ""};
+    Factor f{1, "", word};
+    if (const auto star = word.find('*'); star != std::string::npos) {
+      f.name = word.substr(star + 1);
+      if (digit(word[0]))
+        f.times = std::stoll(word.substr(0, star));
+      else
+        f.times_dim = word.substr(0, star);
+    } else if (digit(word[0])) {
+      f = {std::stoll(word), "", ""};
+    }
     out.push_back(f);
     p = end;
   }
@@ -70,7 +78,10 @@ std::string dims_text(const std::vector<Factor>& factors) {
     if (factors[i].name.empty())
       s += std::to_string(factors[i].times);
     else
-      s += (factors[i].times != 1 ? std::to_string(factors[i].times) + "*" : "") + factors[i].name;
+      s += (!factors[i].times_dim.empty() ? factors[i].times_dim + "*"
+            : factors[i].times != 1       ? std::to_string(factors[i].times) + "*"
+                                          : "") +
+           factors[i].name;
   }
   return s + (factors.size() == 1 ? ",)" : ")");
 }
@@ -92,7 +103,9 @@ void* Door::array(const char* name, py::handle x, const char* dims, char type, b
   const char wanted_type[] = {type == 'l' ? 'q' : type, 0};
   type_of(name, x, wanted_type);
   auto a = py::reinterpret_borrow<py::array>(x);
-  const auto factors = parse(dims);
+  auto factors = parse(dims);
+  for (Factor& f : factors)
+    if (!f.times_dim.empty()) f.times = (*this)[f.times_dim.c_str()];
   bool fits = a.ndim() == static_cast<py::ssize_t>(factors.size());
   std::string known;
   if (fits)
@@ -117,7 +130,7 @@ void* Door::array(const char* name, py::handle x, const char* dims, char type, b
   if (!fits) {
     for (const Factor& f : factors)
       for (const Dim& d : dims_)
-        if (d.name == f.name && d.from != name && known.find(d.name + " = ") == std::string::npos)
+        if ((d.name == f.name || d.name == f.times_dim) && d.from != name && known.find(d.name + " = ") == std::string::npos)
           known += (known.empty() ? " with " : ", ") + d.name + " = " + std::to_string(d.size) +
                    (d.from.empty() ? "" : " from " + d.from);
     value_error(std::string(name) + " must have shape " + dims_text(factors) + known + ", got " + shape_text(a));

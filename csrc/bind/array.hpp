@@ -26,7 +26,8 @@ class Door {
  public:
   explicit Door(const char* op) : op_(op) {}
 
-  // An array of C-contiguous, aligned, native-endian T with dims such as "T B D" or "S 4*H D" ("3" is a fixed size).
+  // An array of C-contiguous, aligned, native-endian T with dims such as "T B D", "S 4*H D" or, of dims bound before,
+  // "S*H" ("3" is a fixed size).
   template <class T>
   const T* read(const char* name, py::handle x, const char* dims) {
     return static_cast<const T*>(array(name, x, dims, py::dtype::of<T>().char_(), false));

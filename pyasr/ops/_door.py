@@ -30,16 +30,17 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def _parse(dims: str) -> list[tuple[int, str]]:
+def _parse(dims: str) -> list[tuple[str, str]]:
+    """Factor and dim of each word: "4*H" is ("4", "H"), "S*H" ("S", "H"), "H" ("1", "H"), "3" ("3", "")."""
     out = []
     for word in dims.split():
         times, star, name = word.partition("*")
-        out.append((int(times), name) if star else (int(word), "") if word[0].isdigit() else (1, word))
+        out.append((times, name) if star else (word, "") if word[0].isdigit() else ("1", word))
     return out
 
 
-def _text(factors: list[tuple[int, str]]) -> str:
-    words = [str(t) if not n else n if t == 1 else f"{t}*{n}" for t, n in factors]
+def _text(factors: list[tuple[str, str]]) -> str:
+    words = [t if not n else n if t == "1" else f"{t}*{n}" for t, n in factors]
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
 
 
@@ -73,14 +74,15 @@ class Door:
         return x
 
     def read(self, name: str, x: Any, dims: str, dtypes: Any, *, optional: bool = False) -> Any:
-        """A C-contiguous array with dims such as "T B D" or "S 4*H D" ("3" is a fixed size)."""
+        """A C-contiguous array with dims such as "T B D", "S 4*H D" or, of dims bound before, "S*H" ("3" is a fixed size)."""
         if optional and x is None:
             return None
         x = self.array(name, x, dtypes)
         factors = _parse(dims)
         fits = x.ndim == len(factors)
         if fits:
-            for (times, dim), size in zip(factors, x.shape, strict=True):
+            for (factor, dim), size in zip(factors, x.shape, strict=True):
+                times = int(factor) if factor.isdigit() else self.dims[factor][0]
                 if not dim:
                     fits &= size == times
                 elif dim in self.dims:
@@ -90,7 +92,7 @@ class Door:
                 else:
                     fits = False
         if not fits:
-            known = {d: self.dims[d] for _, d in factors if d in self.dims and self.dims[d][1] != name}
+            known = {d: self.dims[d] for f in factors for d in f if d in self.dims and self.dims[d][1] != name}
             text = ", ".join(f"{d} = {n}" + (f" from {f}" if f else "") for d, (n, f) in known.items())
             self.value_error(f"{name} must have shape {_text(factors)}{' with ' if text else ''}{text}, got {x.shape}")
         if not x.flags.c_contiguous:

@@ -5,9 +5,22 @@
 #include <limits>
 
 namespace pyasr::bind {
-namespace {
 
 std::string type_name(py::handle x) { return py::cast<std::string>(py::type::of(x).attr("__name__")); }
+
+bool is_text(py::handle x, const char* text) {
+  return PyUnicode_Check(x.ptr()) && PyUnicode_CompareWithASCIIString(x.ptr(), text) == 0;
+}
+
+namespace {
+
+// numpy.<name>, such as "integer", the parent of NumPy's integer scalars
+py::object numpy_type(const char* name) { return py::module_::import("numpy").attr(name); }
+
+// A Python number of that kind or a NumPy scalar; bool is neither.
+bool is_number(py::handle x, const char* kind, bool python) {
+  return !PyBool_Check(x.ptr()) && (python || py::isinstance(x, numpy_type(kind)));
+}
 
 const char* dtype_name(char type) {
   switch (type) {
@@ -158,13 +171,12 @@ double Door::real(const char* name, py::handle x) const {
 }
 
 double Door::real_in(const char* name, py::handle x, double low, double high) const {
-  if (PyBool_Check(x.ptr()) || !(PyFloat_Check(x.ptr()) || PyIndex_Check(x.ptr()) || PyNumber_Check(x.ptr())) ||
-      PyComplex_Check(x.ptr()) || py::isinstance<py::array>(x))
+  if (!is_number(x, "floating", PyFloat_Check(x.ptr())) && !is_number(x, "integer", PyLong_Check(x.ptr())))
     type_error(std::string(name) + " must be a real number, got " + type_name(x));
-  const double v = PyFloat_AsDouble(x.ptr());
-  if (v == -1 && PyErr_Occurred()) {
+  double v = PyFloat_AsDouble(x.ptr());
+  if (v == -1 && PyErr_Occurred()) {  // an integer beyond the largest double
     PyErr_Clear();
-    type_error(std::string(name) + " must be a real number, got " + type_name(x));
+    v = py::cast<bool>(x.attr("__lt__")(0)) ? -HUGE_VAL : HUGE_VAL;
   }
   if (v >= low && v <= high) return v;
   constexpr double most = std::numeric_limits<double>::max();
@@ -175,21 +187,35 @@ double Door::real_in(const char* name, py::handle x, double low, double high) co
 }
 
 std::int64_t Door::integer_in(const char* name, py::handle x, std::int64_t low, std::int64_t high) const {
-  if (PyBool_Check(x.ptr()) || !PyIndex_Check(x.ptr()) || py::isinstance<py::array>(x))
+  if (!is_number(x, "integer", PyLong_Check(x.ptr())))
     type_error(std::string(name) + " must be an integer, got " + type_name(x));
   int overflow = 0;
   const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(x.ptr()));
   if (!index) throw py::error_already_set();
   const long long v = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
   if (!overflow && v >= low && v <= high) return v;
-  value_error(std::string(name) + " must lie in [" + std::to_string(low) + ", " + std::to_string(high) + "], got " +
-              py::cast<std::string>(py::str(index)));
+  const auto bits = py::cast<std::int64_t>(index.attr("bit_length")());
+  value_error(
+      std::string(name) + " must lie in [" + std::to_string(low) + ", " + std::to_string(high) + "], got " +
+      (bits <= 64 ? py::cast<std::string>(py::str(index)) : std::string("one of ") + std::to_string(bits) + " bits"));
 }
 
 bool Door::boolean(const char* name, py::handle x) const {
   if (PyBool_Check(x.ptr())) return x.ptr() == Py_True;
-  if (type_name(x) == "bool" || type_name(x) == "bool_") return py::cast<bool>(x.attr("__bool__")());
+  if (py::isinstance(x, numpy_type("bool_"))) return PyObject_IsTrue(x.ptr()) == 1;
   type_error(std::string(name) + " must be True or False, got " + type_name(x));
+}
+
+int Door::choice(const char* name, py::handle x, std::initializer_list<const char*> choices) const {
+  int i = 0;
+  std::string wanted = std::string(name) + " must be ";
+  for (const char* c : choices) {
+    if (is_text(x, c)) return i;
+    wanted += (i == 0 ? "\"" : i + 1 == static_cast<int>(choices.size()) ? " or \"" : ", \"") + std::string(c) + "\"";
+    ++i;
+  }
+  if (!py::isinstance<py::str>(x)) type_error(wanted + ", got " + type_name(x));
+  value_error(wanted + ", got " + py::cast<std::string>(py::repr(x)));
 }
 
 int Door::threads(py::handle x) const {

@@ -22,6 +22,9 @@ namespace pyasr::bind {
 
 namespace py = pybind11;
 
+std::string type_name(py::handle x);           // the name of x's class
+bool is_text(py::handle x, const char* text);  // x is a str equal to the ASCII text
+
 class Door {
  public:
   explicit Door(const char* op) : op_(op) {}
@@ -58,6 +61,8 @@ class Door {
   double real_in(const char* name, py::handle x, double low, double high) const;  // low <= x <= high
   std::int64_t integer_in(const char* name, py::handle x, std::int64_t low, std::int64_t high) const;
   bool boolean(const char* name, py::handle x) const;
+  // Which of the words x is.
+  int choice(const char* name, py::handle x, std::initializer_list<const char*> choices) const;
   int threads(py::handle x) const;  // None: the default
   // lengths [B] with 0 <= lengths[b] <= longest
   void lengths_within(const char* name, const std::int32_t* lengths, std::int64_t n, std::int64_t longest,

@@ -18,22 +18,14 @@ struct Limit {
 
 Limit parse_clip(const Door& door, py::handle clip) {
   if (clip.is_none()) return {};
-  if (!py::isinstance<py::tuple>(clip) || py::len(clip) != 2 || !py::isinstance<py::str>(clip[py::int_(0)]))
-    door.type_error("clip must be None, (\"norm\", M) or (\"value\", v), got " + py::cast<std::string>(py::repr(clip)));
-  const auto kind = py::cast<std::string>(clip[py::int_(0)]);
-  if (kind != "norm" && kind != "value")
-    door.value_error("clip must be None, (\"norm\", M) or (\"value\", v), got " +
-                     py::cast<std::string>(py::repr(clip)));
-  const double limit = door.real_in("clip[1]", clip[py::int_(1)], 0, most);
-  return {kind == "norm" ? Clip::norm : Clip::value, limit};
-}
-
-NonFinite parse_nonfinite(const Door& door, py::handle x) {
-  const auto text = py::isinstance<py::str>(x) ? py::cast<std::string>(x) : "";
-  if (text == "skip") return NonFinite::skip;
-  if (text == "raise") return NonFinite::raise;
-  if (text == "propagate") return NonFinite::propagate;
-  door.value_error("nonfinite must be \"skip\", \"raise\" or \"propagate\", got " + py::cast<std::string>(py::repr(x)));
+  const std::string wanted = "clip must be None, (\"norm\", M) or (\"value\", v), got ";
+  if (!py::isinstance<py::tuple>(clip) || py::len(clip) != 2) door.type_error(wanted + type_name(clip));
+  const py::object kind = clip[py::int_(0)];
+  if (!py::isinstance<py::str>(kind)) door.type_error(wanted + "a pair with " + type_name(kind));
+  const bool norm = is_text(kind, "norm");
+  if (!norm && !is_text(kind, "value"))
+    door.value_error(wanted + "a pair with " + py::cast<std::string>(py::repr(kind)));
+  return {norm ? Clip::norm : Clip::value, door.real_in("clip[1]", clip[py::int_(1)], 0, most)};
 }
 
 template <class T>
@@ -84,7 +76,7 @@ py::object clip_sgd(py::handle value, py::handle grad, py::handle lr, py::handle
   const Limit limit = parse_clip(door, clip);
   a.clip = limit.clip;
   a.limit = limit.limit;
-  a.nonfinite = parse_nonfinite(door, nonfinite);
+  a.nonfinite = static_cast<NonFinite>(door.choice("nonfinite", nonfinite, {"skip", "raise", "propagate"}));
   if (a.nesterov && (a.momentum == 0 || a.dampening != 0))
     door.value_error("nesterov needs momentum above 0 and dampening 0");
   const int workers = door.threads(threads);

@@ -12,7 +12,6 @@ what it wanted. Nothing is converted or copied: an in-place argument is updated 
 from __future__ import annotations
 
 import math
-import operator
 import os
 from typing import Any, NoReturn
 
@@ -109,15 +108,13 @@ class Door:
         return x
 
     def real(self, name: str, x: Any, low: float = -math.inf, high: float = math.inf) -> float:
-        """A finite number with low <= x <= high."""
-        if isinstance(x, (bool, complex, str, np.ndarray)):
+        """A finite number with low <= x <= high, as a Python or NumPy scalar."""
+        if isinstance(x, (bool, np.bool_)) or not isinstance(x, (float, int, np.floating, np.integer)):
             self.type_error(f"{name} must be a real number, got {type(x).__name__}")
         try:
             v = float(x)
-        except (TypeError, ValueError):
-            self.type_error(f"{name} must be a real number, got {type(x).__name__}")
         except OverflowError:
-            v = math.inf
+            v = math.inf if x > 0 else -math.inf
         if math.isfinite(v) and low <= v <= high:
             return v
         if low == -math.inf and high == math.inf:
@@ -127,20 +124,29 @@ class Door:
         self.value_error(f"{name} must lie in [{low!r}, {high!r}], got {v!r}")
 
     def integer(self, name: str, x: Any, low: int, high: int) -> int:
-        if isinstance(x, (bool, np.bool_, np.ndarray)):
+        """low <= x <= high, as a Python or NumPy integer."""
+        if isinstance(x, bool) or not isinstance(x, (int, np.integer)):
             self.type_error(f"{name} must be an integer, got {type(x).__name__}")
-        try:
-            v = operator.index(x)
-        except TypeError:
-            self.type_error(f"{name} must be an integer, got {type(x).__name__}")
+        v = int(x)
         if not low <= v <= high:
-            self.value_error(f"{name} must lie in [{low}, {high}], got {v}")
+            got = str(v) if v.bit_length() <= 64 else f"one of {v.bit_length()} bits"
+            self.value_error(f"{name} must lie in [{low}, {high}], got {got}")
         return v
 
     def boolean(self, name: str, x: Any) -> bool:
         if not isinstance(x, (bool, np.bool_)):
             self.type_error(f"{name} must be True or False, got {type(x).__name__}")
         return bool(x)
+
+    def choice(self, name: str, x: Any, choices: tuple[str, ...]) -> str:
+        """One of the words."""
+        words = [f'"{c}"' for c in choices]
+        wanted = f"{name} must be {', '.join(words[:-1])} or {words[-1]}, got "
+        if not isinstance(x, str):
+            self.type_error(wanted + type(x).__name__)
+        if x not in choices:
+            self.value_error(wanted + repr(x))
+        return x
 
     def threads(self, x: Any) -> int:
         return default_threads() if x is None else self.integer("threads", x, 1, 1024)

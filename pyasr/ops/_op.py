@@ -178,7 +178,6 @@ class Backend:
         return function
 
 
-@functools.cache
 def backend(name: str | None = None) -> Backend:
     """The ops as a namespace with one function per row of the table.
 
@@ -191,6 +190,13 @@ def backend(name: str | None = None) -> Backend:
     >>> ops.name, ops.xp.__name__
     ('numpy', 'numpy')
     """
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"backend: name must be None or one of {', '.join(BACKENDS)}, got {type(name).__name__}")
+    return _backend(name)
+
+
+@functools.cache
+def _backend(name: str | None) -> Backend:
     if name is None:
         return Backend("default", DEFAULT_ORDER)
     if name not in BACKENDS:

@@ -41,15 +41,16 @@ def check(
         door.integer("step", step, 0, 2**63 - 1)
     kind, limit = None, 0.0
     if clip is not None:
-        wanted = f'clip must be None, ("norm", M) or ("value", v), got {clip!r}'
-        if not isinstance(clip, tuple) or len(clip) != 2 or not isinstance(clip[0], str):
-            door.type_error(wanted)
+        wanted = 'clip must be None, ("norm", M) or ("value", v), got '
+        if not isinstance(clip, tuple) or len(clip) != 2:
+            door.type_error(wanted + type(clip).__name__)
         kind = clip[0]
+        if not isinstance(kind, str):
+            door.type_error(f"{wanted}a pair with {type(kind).__name__}")
         if kind not in ("norm", "value"):
-            door.value_error(wanted)
+            door.value_error(f"{wanted}a pair with {kind!r}")
         limit = door.real("clip[1]", clip[1], 0.0)
-    if nonfinite not in ("skip", "raise", "propagate"):
-        door.value_error(f'nonfinite must be "skip", "raise" or "propagate", got {nonfinite!r}')
+    door.choice("nonfinite", nonfinite, ("skip", "raise", "propagate"))
     if nesterov and (momentum == 0 or dampening != 0):
         door.value_error("nesterov needs momentum above 0 and dampening 0")
     door.threads(threads)
@@ -94,6 +95,9 @@ def clip_sgd(
         "clip_sgd", value, grad, lr, momentum, buffer, step, dampening, nesterov, weight_decay, decoupled, clip, eps,
         grad_scale, nonfinite, threads,
     )  # fmt: skip
+    # NumPy scalars have types of their own: 1 - np.uint64(2) wraps, a float32 would round the rest.
+    lr, momentum, dampening, weight_decay = float(lr), float(momentum), float(dampening), float(weight_decay)
+    eps, grad_scale = float(eps), float(grad_scale)
     with np.errstate(all="ignore"):
         norm, scale = norm_of(grad) * abs(grad_scale), 1.0
         if not math.isfinite(norm) and nonfinite != "propagate":

@@ -1,0 +1,104 @@
+"""The good calls that bad_input.py spoils: every row on every column, and every public function.
+
+A row needs nothing here. A new public function needs one entry in PUBLIC (or, with its reason, in EXEMPT).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import pyasr
+from pyasr.ops import rows, why_not
+from pyasr.ops._op import Row, backend, has
+
+Arguments = dict[str, Any]
+
+# Public names that take no data of the user, and why.
+EXEMPT = {
+    "__version__": "a string",
+}
+
+
+def small_size(row: Row) -> Any:
+    """The smallest size whose arrays have at least two entries along every axis, so that each axis can be spoiled."""
+
+    def cost(size: Any) -> tuple[bool, int]:
+        args, kwargs = row.example(np.random.default_rng(0), size, np.dtype(row.dtypes[0]))
+        arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
+        return any(min(a.shape) < 2 for a in arrays), sum(a.size for a in arrays)
+
+    return min(row.sizes, key=cost)
+
+
+def bound(row: Row, ops: Any) -> Arguments:
+    """New example arguments of a row, by name."""
+    args, kwargs = row.example(np.random.default_rng(0), small_size(row), np.dtype(row.dtypes[0]))
+    if row.prepare is not None:
+        args = row.prepare(ops, args)
+    return dict(inspect.signature(row.reference).bind(*args, **kwargs).arguments)
+
+
+def row_calls(row: Row, make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    numpy = backend("numpy")
+    for column in ("numpy", "cpp", "numba"):
+        if why_not(column) is None and has(row, column):
+            ops = backend(column)
+            good = bound(row, ops)
+            opaque = {n for n, v in good.items() if not isinstance(v, (np.ndarray, float, int, bool, str, tuple))}
+            yield (
+                column,
+                make(
+                    name=row.name,
+                    function=getattr(ops, row.name),
+                    signature=inspect.signature(row.reference),
+                    arguments=lambda ops=ops: bound(row, ops),
+                    reference=None if column == "numpy" else lambda a: row.reference(**a),
+                    tolerance=10 * row.tolerance[row.dtypes[0]],  # spoiled values round worse than the examples
+                    opaque=frozenset(opaque),
+                    writes=row.writes,
+                    wanted=lambda: bound(row, numpy),
+                ),
+            )
+
+
+def like_row(name: str) -> Callable[[], Arguments]:
+    """The public function takes the arguments of the row of that name."""
+    return lambda: bound(rows()[name], backend())
+
+
+# public function -> new good arguments
+PUBLIC: dict[str, Callable[[], Arguments]] = {
+    "backend": dict,
+    "clip_sgd": like_row("clip_sgd"),
+}
+
+
+def public_calls(name: str, make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    function = getattr(pyasr, name)
+    row = rows().get(name)
+    yield (
+        "public",
+        make(
+            name=name,
+            function=function,
+            signature=inspect.signature(function),
+            arguments=PUBLIC[name],
+            writes=row.writes if row else (),
+        ),
+    )
+
+
+def calls(kind: str, name: str, make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    return row_calls(rows()[name], make) if kind == "row" else public_calls(name, make)
+
+
+def more_cases(name: str, good: Arguments) -> Iterator[tuple[str, Arguments, bool]]:
+    """Cases that need to know what an argument means: (case, changed arguments, whether it must raise)."""
+    if name == "ctc_loss":
+        for blank in (-1, good["logits"].shape[2], 2**40):
+            yield f"{blank}", {"blank": blank}, True
+        yield "equal to blank", {"labels": np.zeros_like(good["labels"])}, True

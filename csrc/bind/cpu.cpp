@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "bind/array.hpp"
+#include "bind/capi.hpp"
 
 namespace pyasr::bind {
 
@@ -16,6 +17,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.attr("__version__") = PYASR_VERSION;
   bind::kernels();  // an unknown or unsupported PYASR_ISA is an error at import, not at the first call
   bind::bind_clip_sgd(m);
+  m.attr("api") = py::capsule(&bind::api(), PYASR_API_CAPSULE);
   m.def("isa", [] { return bind::kernels().isa; }, "The instruction set in use: v2, v3, v4 or neon.");
   m.def(
       "isas",

@@ -1,1 +1,57 @@
-# pyasr._cuda is added with its first kernel.
+# pyasr._cuda, a second and optional module. AUTO builds it where nvcc 12 or newer compiles and links a program; the runtime is
+# linked statically and no other CUDA library is touched, so that the module imports on a machine without a driver.
+# Without find_package(CUDAToolkit): that fails on a toolkit that came from PyPI wheels.
+if(PYASR_CUDA STREQUAL "OFF")
+  return()
+endif()
+include(CheckLanguage)
+check_language(CUDA)
+set(cuda_problem "")
+if(NOT CMAKE_CUDA_COMPILER)
+  set(cuda_problem "no working nvcc was found")
+else()
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 90)  # the last also as PTX: newer GPUs compile it when they load it
+  endif()
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+  enable_language(CUDA)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
+    set(cuda_problem "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than 12")
+  else()
+    file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/cuda_trial.cu
+      "#include <cooperative_groups.h>\n#include <type_traits>\n"
+      "__global__ void k() { cooperative_groups::this_grid().sync(); }\n"
+      "int main() { k<<<1, 1>>>(); return static_cast<int>(cudaDeviceSynchronize()); }\n")
+    try_compile(PYASR_CUDA_WORKS ${CMAKE_CURRENT_BINARY_DIR}/cuda_trial ${CMAKE_CURRENT_BINARY_DIR}/cuda_trial.cu
+      OUTPUT_VARIABLE cuda_trial_log CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+    if(NOT PYASR_CUDA_WORKS)
+      set(cuda_problem "nvcc ${CMAKE_CUDA_COMPILER_VERSION} does not compile a small C++20 program:\n${cuda_trial_log}")
+    endif()
+  endif()
+endif()
+if(cuda_problem)
+  if(PYASR_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "pyasr: PYASR_CUDA=ON, but ${cuda_problem}")
+  endif()
+  message(STATUS "pyasr: no _cuda, because ${cuda_problem}")
+  return()
+endif()
+
+set(PYASR_CUDA_FAMILIES clip_sgd)
+set(PYASR_CUDA_SOURCES csrc/bind/cuda.cpp)
+foreach(family IN LISTS PYASR_CUDA_FAMILIES)
+  list(APPEND PYASR_CUDA_SOURCES csrc/cuda/${family}.cu)
+endforeach()
+pybind11_add_module(_cuda MODULE NO_EXTRAS ${PYASR_CUDA_SOURCES})
+target_link_libraries(_cuda PRIVATE headers)
+target_include_directories(_cuda PRIVATE csrc)
+target_include_directories(_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+target_compile_definitions(_cuda PRIVATE PYASR_VERSION="${PROJECT_VERSION}")
+target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-warn-spills> $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+set_target_properties(_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden
+  CUDA_RUNTIME_LIBRARY Static)
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+  add_custom_command(TARGET _cuda POST_BUILD COMMAND ${CMAKE_STRIP} --strip-unneeded $<TARGET_FILE:_cuda>)
+endif()
+install(TARGETS _cuda DESTINATION .)
+message(STATUS "pyasr: _cuda with nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")

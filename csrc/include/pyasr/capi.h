@@ -1,4 +1,5 @@
-/* pyasr's kernels as plain C functions, for callers that hold raw pointers: Cython (pyasr/kernels.pxd), Numba, C and C++.
+/* pyasr's kernels as plain C functions, for callers that hold raw pointers: Cython (pyasr/kernels.pxd), Numba, C and
+ * C++.
  *
  *   PyObject* capsule = PyObject_GetAttrString(PyImport_ImportModule("pyasr._cpu"), "api");
  *   const PyasrApi* api = (const PyasrApi*)PyCapsule_GetPointer(capsule, PYASR_API_CAPSULE);

@@ -158,12 +158,15 @@ class Door:
             b = int(bad[0])
             self.value_error(f"{name} must lie in [0, {longest_name} = {longest}], got {lengths[b]} at {b}")
 
+    def address(self, x: Any) -> int:
+        return x.__array_interface__["data"][0]
+
     def no_overlap(self, **arrays: np.ndarray | None) -> None:
         """The named arrays, contiguous by now, share no memory; None is passed over."""
         spans = []
         for name, x in arrays.items():
             if x is not None and x.size:
-                begin = x.__array_interface__["data"][0]
+                begin = self.address(x)
                 spans.append((name, begin, begin + x.nbytes))
         for i, (name, begin, end) in enumerate(spans):
             for other, other_begin, other_end in spans[:i]:

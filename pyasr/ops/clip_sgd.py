@@ -23,11 +23,10 @@ class StepInfo(NamedTuple):
 
 
 def check(
-    op: str, value: Any, grad: Any, lr: Any, momentum: Any, buffer: Any, step: Any, dampening: Any, nesterov: Any,
+    door: Door, value: Any, grad: Any, lr: Any, momentum: Any, buffer: Any, step: Any, dampening: Any, nesterov: Any,
     weight_decay: Any, decoupled: Any, clip: Any, eps: Any, grad_scale: Any, nonfinite: Any, threads: Any,
 ) -> tuple[str | None, float]:  # fmt: skip
     """Raise for bad arguments; return the kind of clipping and its limit."""
-    door = Door(op)
     door.array("value", value, FLOATS)
     door.real("lr", lr)
     door.real("momentum", momentum, 0.0)
@@ -92,7 +91,7 @@ def clip_sgd(
     threads: int | None = None,
 ) -> StepInfo:
     kind, limit = check(
-        "clip_sgd", value, grad, lr, momentum, buffer, step, dampening, nesterov, weight_decay, decoupled, clip, eps,
+        Door("clip_sgd"), value, grad, lr, momentum, buffer, step, dampening, nesterov, weight_decay, decoupled, clip, eps,
         grad_scale, nonfinite, threads,
     )  # fmt: skip
     # NumPy scalars have types of their own: 1 - np.uint64(2) wraps, a float32 would round the rest.

@@ -1,0 +1,183 @@
+"""The cuda column. What needs no GPU runs everywhere: the module loads, says why it cannot run, plans launches, guards its door.
+
+tests/test_cuda_on_cpu.py runs the kernels themselves without a GPU.
+"""
+
+import importlib
+import subprocess
+
+import numpy as np
+import pytest
+
+from pyasr.ops import _cuda as column
+from pyasr.ops import backend, rows, why_not
+from pyasr.ops._op import native
+
+cuda = native("_cuda")
+needs_module = pytest.mark.skipif(cuda is None, reason="this install was built without CUDA kernels")
+needs_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(why_not("cuda") is not None, reason=f"no GPU here: {why_not('cuda')}"),
+]
+
+
+class OnDevice:
+    """A NumPy array that claims to live on a device."""
+
+    def __init__(self, array, **changes):
+        self.array = array
+        interface = dict(array.__array_interface__, version=3, stream=None, **changes)
+        interface.pop("descr", None)
+        self.__cuda_array_interface__ = interface
+
+
+@pytest.fixture
+def door(monkeypatch):
+    """The column's door over a pretended device 0; the launch itself is not reached by bad arguments."""
+    fake = type("Module", (), {"current_device": lambda: 0, "device_of": lambda p: 0})
+    monkeypatch.setattr(column, "_native", lambda: fake)
+
+
+@needs_module
+def test_module_without_driver_says_why():
+    reason = cuda.problem()
+    assert reason is None or reason.startswith("cuda") or "device" in reason
+    if reason is not None:
+        assert why_not("cuda") == reason
+        with pytest.raises(RuntimeError, match=r"backend: 'cuda' cannot run here"):
+            backend("cuda")
+
+
+@needs_module
+def test_module_links_no_cuda_library():
+    linked = subprocess.run(["ldd", cuda.__file__], capture_output=True, text=True, check=True).stdout
+    assert not [
+        line for line in linked.splitlines() if "cuda" in line.split("=>")[0].replace("_cuda", "") or "cublas" in line
+    ]
+
+
+@needs_module
+@pytest.mark.parametrize("n", [0, 1, 1023, 1024, 1025, 1_048_576, 1_048_577, 10**7, 2**40])
+@pytest.mark.parametrize("resident", [1, 36, 1056])
+def test_plan_covers_every_parameter_once(n, resident):
+    size, slots, blocks = cuda.clip_sgd_plan(n, resident)
+    assert size % 1024 == 0
+    assert slots <= 1024
+    assert (slots - 1) * size < n <= slots * size or n == slots == 0
+    assert blocks == max(1, min(slots, resident))
+
+
+@needs_module
+def test_slots_depend_on_the_size_alone():
+    assert {cuda.clip_sgd_plan(10**7, resident)[:2] for resident in (1, 40, 2000)} == {cuda.clip_sgd_plan(10**7, 7)[:2]}
+
+
+def test_host_array_is_refused(door):
+    value = np.zeros(3, "f4")
+    with pytest.raises(TypeError, match=r"clip_sgd: value must be a CUDA array, got ndarray"):
+        column.clip_sgd(value, value, lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("grad", "text"),
+    [
+        (np.zeros(4, "f4"), r"clip_sgd: grad must have shape \(P,\) with P = 3 from value, got \(4,\)"),
+        (np.zeros(6, "f4")[::2], r"clip_sgd: grad must be C-contiguous, got a strided array"),
+    ],
+)
+def test_bad_shape_and_layout_are_refused(door, grad, text):
+    with pytest.raises(ValueError, match=text):
+        column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(grad), lr=0.1)
+
+
+def test_bad_dtype_is_refused(door):
+    with pytest.raises(TypeError, match=r"clip_sgd: grad must have dtype float32, got float64"):
+        column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(np.zeros(3)), lr=0.1)
+
+
+def test_read_only_value_is_refused(door):
+    value = np.zeros(3, "f4")
+    value.flags.writeable = False
+    with pytest.raises(ValueError, match=r"clip_sgd: value must be writable"):
+        column.clip_sgd(OnDevice(value), OnDevice(np.zeros(3, "f4")), lr=0.1)
+
+
+def test_overlap_is_refused(door):
+    both = np.zeros(5, "f4")
+    with pytest.raises(ValueError, match=r"clip_sgd: value and grad must not share memory"):
+        column.clip_sgd(OnDevice(both[:4]), OnDevice(both[1:]), lr=0.1)
+
+
+def test_array_of_another_device_is_refused(monkeypatch):
+    fake = type("Module", (), {"current_device": lambda: 0, "device_of": lambda p: 1})
+    monkeypatch.setattr(column, "_native", lambda: fake)
+    with pytest.raises(ValueError, match=r"value must be on device 0, the current one, got an array on device 1"):
+        column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(np.zeros(3, "f4")), lr=0.1)
+
+
+def test_step_info_waits_only_when_looked_at():
+    looks = []
+
+    class Report:
+        def get(self, stream):
+            looks.append(stream)
+            return np.array([2.0, 0.5, 0.0])
+
+    info = column.DeviceStepInfo(Report(), "stream")
+    assert not looks
+    norm, scale, skipped = info
+    assert (norm, scale, skipped) == (info.norm, info.scale, info.skipped) == (2.0, 0.5, False)
+    assert looks == ["stream"]
+
+
+class TestOnGpu:
+    pytestmark = needs_gpu
+
+    @pytest.fixture
+    def cupy(self):
+        return importlib.import_module("cupy")
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("size", [0, 1, 7, 1023, 1025, 100_003, 3_000_017])
+    @pytest.mark.parametrize(
+        "options", [{}, {"nesterov": True}, {"clip": ("value", 0.5)}, {"weight_decay": 0.1, "step": 0}]
+    )
+    def test_agrees_with_reference(self, cupy, dtype, size, options):
+        row = rows()["clip_sgd"]
+        (value, grad), kwargs = row.example(np.random.default_rng(0), size, np.dtype(dtype))
+        kwargs |= options
+        device = [cupy.asarray(x) for x in (value, grad, kwargs["buffer"])]
+        want = row.reference(value, grad, **kwargs)
+        got = backend("cuda").clip_sgd(device[0], device[1], **{**kwargs, "buffer": device[2]})
+        np.testing.assert_allclose(tuple(got), want, rtol=row.tolerance[dtype])
+        for g, w in ((device[0], value), (device[2], kwargs["buffer"])):
+            assert np.linalg.norm(g.get() - w) <= row.tolerance[dtype] * max(1.0, np.linalg.norm(w))
+
+    def test_unaligned_views_give_the_same_bits(self, cupy):
+        rng = np.random.default_rng(1)
+        grad, results = rng.standard_normal(5001).astype("f4"), []
+        for shift in (0, 1, 3):
+            value, g = cupy.zeros(5004, "f4")[shift : shift + 5001], cupy.zeros(5004, "f4")[shift : shift + 5001]
+            g[:] = cupy.asarray(grad)
+            backend("cuda").clip_sgd(value, g, lr=0.1, clip=("norm", 1.0))
+            results.append(value.get().tobytes())
+        assert len(set(results)) == 1
+
+    def test_nonfinite_gradient_is_decided_on_the_device(self, cupy):
+        value, grad = cupy.ones(3000, "f4"), cupy.ones(3000, "f4")
+        grad[1234] = cupy.nan
+        assert backend("cuda").clip_sgd(value, grad, lr=0.1).skipped
+        assert bool((value == 1).all())
+        with pytest.raises(ValueError, match="grad must be finite"):
+            backend("cuda").clip_sgd(value, grad, lr=0.1, nonfinite="raise")
+
+    def test_extreme_float64_norms_survive(self, cupy):
+        for size in (1e-200, 1e200):
+            value, grad = cupy.zeros(4, "f8"), cupy.full(4, size)
+            assert backend("cuda").clip_sgd(value, grad, lr=0.0).norm == pytest.approx(2 * size)
+
+    def test_runs_on_the_current_stream(self, cupy):
+        value, grad = cupy.zeros(1000, "f4"), cupy.ones(1000, "f4")
+        with cupy.cuda.Stream(non_blocking=True):
+            info = backend("cuda").clip_sgd(value, grad, lr=1.0)
+        assert info.norm == pytest.approx(1000**0.5)

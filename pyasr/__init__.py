@@ -20,18 +20,27 @@ except ModuleNotFoundError as e:
 
 # public name -> module that defines it
 _PUBLIC = {
+    "Params": "pyasr.params",
     "backend": "pyasr.ops",
     "clip_sgd": "pyasr.optim",
+    "load": "pyasr.audio",
 }
+_MODULES = ("layers", "models")  # `pyasr.layers.Lstm` without another import
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__", *_MODULES, *_PUBLIC]
 
 if TYPE_CHECKING:
+    from pyasr import layers as layers
+    from pyasr import models as models
+    from pyasr.audio import load as load
     from pyasr.ops import backend as backend
     from pyasr.optim import clip_sgd as clip_sgd
+    from pyasr.params import Params as Params
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"pyasr.{name}")
     module = _PUBLIC.get(name)
     if module is None:
         raise AttributeError(f"module 'pyasr' has no attribute {name!r}")
@@ -41,4 +50,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_MODULES, *_PUBLIC})

@@ -1,0 +1,10 @@
+"""Layers. Each brings its own way back: forward, backward, jvp. To add one: a class with the three verbs in a file of its own
+concept, and one line in the list of tests/test_layers.py."""
+
+from pyasr.layers._layer import EVAL, Chain, Layer, Mode, chain
+from pyasr.layers.dropout import Dropout
+from pyasr.layers.linear import Linear
+from pyasr.layers.pooling import MeanOverTime
+from pyasr.layers.recurrent import Lstm, Rnn
+
+__all__ = ["EVAL", "Chain", "Dropout", "Layer", "Linear", "Lstm", "MeanOverTime", "Mode", "Rnn", "chain"]

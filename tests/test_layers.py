@@ -1,0 +1,227 @@
+"""Every layer: the way back is the transpose of the derivative, and the derivative is that of finite differences."""
+
+import numpy as np
+import pytest
+
+import pyasr
+from pyasr.layers import EVAL, Dropout, Linear, Lstm, MeanOverTime, Mode, Rnn, chain
+from pyasr.ops import why_not
+
+LENGTHS = np.array([6, 1, 4, 0], np.int32)
+TRAIN = Mode(train=True, seed=3, step=11)
+
+
+def classifier(params):
+    return pyasr.models.word_classifier(params, 5, 4, hidden=3, layers=2, dropout=0.3)
+
+
+def tagger(params):
+    return chain(Lstm(params, "a", 5, 3), Dropout(params, "drop", 0.5), Linear(params, "out", 3, 4))
+
+
+# To add a layer: one line, a builder for inputs of 5 features.
+LAYERS = {
+    "linear": lambda p: Linear(p, "linear", 5, 4),
+    "lstm": lambda p: Lstm(p, "lstm", 5, 3),
+    "lstm-both-directions-two-layers": lambda p: Lstm(p, "lstm", 5, 3, num_layers=2, bidirectional=True),
+    "rnn": lambda p: Rnn(p, "rnn", 5, 3),
+    "rnn-both-directions-two-layers": lambda p: Rnn(p, "rnn", 5, 3, num_layers=2, bidirectional=True),
+    "mean-over-time": lambda p: MeanOverTime(p),
+    "dropout": lambda p: Dropout(p, "dropout", 0.4),
+    "chain-tagger": tagger,
+    "chain-word-classifier": classifier,
+}
+BACKENDS = [b for b in ("numpy", "cpp") if why_not(b) is None and pyasr.backend(b).column("lstm_forward")]
+CASES = [pytest.param(b, build, id=f"{name}-{b}") for b in BACKENDS for name, build in LAYERS.items()]
+
+
+def built(backend, build, dtype="float64"):
+    params = pyasr.Params(pyasr.backend(backend), dtype)
+    layer = build(params)
+    params.init(1)
+    rng = np.random.default_rng(2)
+    for name in params.names():
+        params[name][...] = 0.5 * rng.standard_normal(params[name].shape)
+    x = rng.standard_normal((6, 4, 5)).astype(dtype)
+    for b, n in enumerate(LENGTHS):
+        x[n:, b] = 0
+    return params, layer, x, rng
+
+
+def direction_of(params, rng):
+    """A random vector laid out like the weights, with zeros in the gaps."""
+    v = params.zeros()
+    for name in params.names():
+        params.view(v, name)[...] = rng.standard_normal(params[name].shape)
+    return v
+
+
+def along_time(rng, shape):
+    """A random change of the input, zero at padding."""
+    dx = rng.standard_normal(shape)
+    for b, n in enumerate(LENGTHS):
+        dx[n:, b] = 0
+    return dx
+
+
+@pytest.mark.parametrize(("backend", "build"), CASES)
+@pytest.mark.parametrize("mode", [EVAL, TRAIN], ids=["eval", "train"])
+def test_jvp_is_the_finite_difference(backend, build, mode):
+    params, layer, x, rng = built(backend, build)
+    dx, dw = along_time(rng, x.shape), direction_of(params, rng)
+    y, saved = layer.forward(x, LENGTHS, mode)
+    value, step = params.value.copy(), 1e-5
+
+    def at(t, vary_x, vary_w):
+        params.value[:] = value + t * dw if vary_w else value
+        out, _ = layer.forward(x + t * dx if vary_x else x, LENGTHS, mode)
+        params.value[:] = value
+        return out
+
+    for vary_x, vary_w in ((True, False), (False, True), (True, True)):
+        want = (at(step, vary_x, vary_w) - at(-step, vary_x, vary_w)) / (2 * step)
+        got = layer.jvp(saved, dx if vary_x else None, dw if vary_w else None)
+        got = np.zeros_like(y) if got is None else got
+        assert got.shape == y.shape
+        assert np.linalg.norm(got - want) <= 1e-8 * max(np.linalg.norm(want), 1e-2)
+
+
+@pytest.mark.parametrize(("backend", "build"), CASES)
+@pytest.mark.parametrize("mode", [EVAL, TRAIN], ids=["eval", "train"])
+def test_backward_is_the_transpose_of_jvp(backend, build, mode):
+    params, layer, x, rng = built(backend, build)
+    y, saved = layer.forward(x, LENGTHS, mode)
+    for _ in range(2):  # saved can be used again
+        dx, dw, dy = along_time(rng, x.shape), direction_of(params, rng), rng.standard_normal(y.shape)
+        forward = layer.jvp(saved, dx, dw)
+        grad = params.zeros()
+        back = layer.backward(saved, dy, grad)
+        left, right = np.vdot(forward, dy), np.vdot(dx, back) + np.vdot(dw, grad)
+        norm = np.linalg.norm(forward)
+        assert norm > 0.1
+        assert abs(left - right) <= 1e-10 * norm * np.linalg.norm(dy)
+    assert not params.grad.any()
+
+
+@pytest.mark.parametrize(("backend", "build"), CASES)
+def test_backward_adds_into_the_gradient_and_changes_nothing_else(backend, build):
+    params, layer, x, rng = built(backend, build)
+    y, saved = layer.forward(x, LENGTHS, TRAIN)
+    dy = rng.standard_normal(y.shape)
+    x_before, dy_before, value_before = x.copy(), dy.copy(), params.value.copy()
+    once = params.zeros()
+    layer.backward(saved, dy, once)
+    layer.backward(saved, dy)
+    layer.backward(saved, dy)
+    np.testing.assert_allclose(params.grad, 2 * once, rtol=1e-13, atol=1e-13)
+    np.testing.assert_array_equal(x, x_before)
+    np.testing.assert_array_equal(dy, dy_before)
+    np.testing.assert_array_equal(params.value, value_before)
+
+
+@pytest.mark.parametrize(("backend", "build"), CASES)
+def test_saved_state_outlives_an_update_of_the_weights(backend, build):
+    params, layer, x, rng = built(backend, build)
+    y, saved = layer.forward(x, LENGTHS, TRAIN)
+    dy, before, after = rng.standard_normal(y.shape), params.zeros(), params.zeros()
+    dx = layer.backward(saved, dy, before)
+    params.value[:] = 9
+    np.testing.assert_array_equal(layer.backward(saved, dy, after), dx)
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(("backend", "build"), CASES)
+def test_padding_is_zeros_and_is_not_read_on_the_way_back(backend, build):
+    params, layer, x, rng = built(backend, build)
+    y, saved = layer.forward(x, LENGTHS)
+    if y.ndim == 2:
+        return  # no time, no padding
+    dy = rng.standard_normal(y.shape)
+    for b, n in enumerate(LENGTHS):
+        assert not y[n:, b].any()
+    clean = dy.copy()
+    for b, n in enumerate(LENGTHS):
+        clean[n:, b] = 0
+    if isinstance(layer, Dropout):
+        return  # a factor per entry: zeros stay zeros
+    first, second = params.zeros(), params.zeros()
+    np.testing.assert_array_equal(layer.backward(saved, dy, first), layer.backward(saved, clean, second))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(("backend", "build"), CASES)
+def test_float32_stays_float32(backend, build):
+    params, layer, x, _ = built(backend, build, "float32")
+    y, saved = layer.forward(x, LENGTHS, TRAIN)
+    dx = layer.backward(saved, np.ones_like(y))
+    dy = layer.jvp(saved, x, params.zeros())
+    assert y.dtype == dx.dtype == dy.dtype == np.float32
+    assert dx.shape == x.shape
+
+
+def test_mean_over_time_masks_padding_and_gives_zeros_for_no_frames():
+    params = pyasr.Params(pyasr.backend("numpy"))
+    layer = MeanOverTime(params)
+    params.init(0)
+    x = np.full((3, 3, 2), np.nan, np.float32)
+    x[:2, 0], x[0, 1] = [[1, 2], [3, 6]], [5, 7]
+    y, _ = layer.forward(x, np.array([2, 1, 0], np.int32))
+    np.testing.assert_array_equal(y, [[2, 4], [5, 7], [0, 0]])
+    assert layer.out_lengths(LENGTHS) is None
+
+
+def test_dropout_masks_are_a_function_of_seed_step_and_name():
+    params = pyasr.Params(pyasr.backend("numpy"))
+    one, other = Dropout(params, "one", 0.5), Dropout(params, "other", 0.5)
+    x = np.ones((50, 4, 5), np.float32)
+    lengths = np.full(4, 50, np.int32)
+    first = one.forward(x, lengths, TRAIN)[0]
+    np.testing.assert_array_equal(first, one.forward(x, lengths, TRAIN)[0])
+    for layer, mode in (
+        (other, TRAIN),
+        (one, Mode(True, 3, 12)),
+        (one, Mode(True, 4, 11)),
+        (one, Mode(True, 3, 11, rank=1)),
+        (one, Mode(True, 3, 11, micro_batch=1)),
+    ):
+        assert (layer.forward(x, lengths, mode)[0] != first).any()
+    assert set(np.unique(first)) == {0, 2}
+    assert 0.4 < (first == 0).mean() < 0.6
+    np.testing.assert_array_equal(one.forward(x, lengths)[0], x)
+    with pytest.raises(ValueError, match=r"rate must lie in \[0, 1\), got 1"):
+        Dropout(params, "bad", 1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["Lstm", "Rnn"])
+def test_recurrent_layers_equal_torch(backend, kind):
+    torch = pytest.importorskip("torch", reason="torch is the outside oracle")
+    params = pyasr.Params(pyasr.backend(backend))
+    layer = {"Lstm": Lstm, "Rnn": Rnn}[kind](params, "r", 5, 3, num_layers=2, bidirectional=True)
+    params.init(0)
+    module = {"Lstm": torch.nn.LSTM, "Rnn": torch.nn.RNN}[kind](5, 3, num_layers=2, bidirectional=True)
+    layer.load_torch({k: v.detach() for k, v in module.state_dict().items()})
+    x = np.random.default_rng(0).standard_normal((6, 2, 5)).astype(np.float32)
+    x[4:, 1] = 0
+    lengths = np.array([6, 4], np.int32)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(torch.from_numpy(x), torch.from_numpy(lengths).long())
+    want, _ = torch.nn.utils.rnn.pad_packed_sequence(module(packed)[0])
+    np.testing.assert_allclose(layer.forward(x, lengths)[0], want.detach().numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match="load_torch: weight_ih_l0 must have shape"):
+        layer.load_torch({**module.state_dict(), "weight_ih_l0": torch.zeros(1, 5)})
+
+
+def test_bad_sizes_and_shapes_are_named():
+    params = pyasr.Params(pyasr.backend("numpy"))
+    with pytest.raises(ValueError, match="Lstm: hidden_size must be at least 1, got 0"):
+        Lstm(params, "lstm", 5, 0)
+    with pytest.raises(ValueError, match="Rnn: num_layers must be at least 1, got 0"):
+        Rnn(params, "rnn", 5, 3, num_layers=0)
+    with pytest.raises(ValueError, match="chain: layers must hold at least one layer"):
+        chain()
+    linear, mean = Linear(params, "linear", 5, 4), MeanOverTime(params)
+    params.init(0)
+    with pytest.raises(ValueError, match=r"x of 'linear' must have shape \(T, B, 5\) or \(B, 5\), got \(2, 3\)"):
+        linear.forward(np.zeros((2, 3), "f4"), LENGTHS)
+    with pytest.raises(ValueError, match=r"MeanOverTime: x must have shape \(T, B, F\), got \(2, 3\)"):
+        mean.forward(np.zeros((2, 3), "f4"), LENGTHS)

@@ -1,0 +1,134 @@
+"""Checkpoints: safetensors with JSON beside the tensors. Nothing in one can run code.
+
+A file holds the weights by name, states as "state/<name>", and in its metadata the format's version and one JSON object. It is
+written to a temporary file in the same folder, flushed to the disk and renamed, so a reader finds the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyasr._optional import need
+from pyasr.params import Params
+
+VERSION = 1
+STATE = "state/"
+
+
+class CheckpointError(ValueError):
+    """A file that is not a checkpoint, is damaged, or belongs to another model. The message names the file."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds."""
+
+    path: Path
+    config: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+
+    def restore(self, params: Params) -> None:
+        """Copy the tensors into params.value and params.state, after init().
+
+        Raises CheckpointError when names, shapes or dtypes differ from those declared; then nothing has been copied.
+        """
+        places = {name: params[name] for name in params.names()}
+        places |= {STATE + name: params.state_of(name) for name in params.state_names()}
+        missing, extra = sorted(places.keys() - self.tensors.keys()), sorted(self.tensors.keys() - places.keys())
+        if missing or extra:
+            words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
+            raise CheckpointError(f"{self.path} {' and '.join(words)}: it belongs to another model")
+        for name, place in places.items():
+            got = self.tensors[name]
+            if got.shape != tuple(place.shape) or got.dtype != params.dtype:
+                raise CheckpointError(
+                    f"{self.path}: {name} must be {params.dtype.name} of shape {tuple(place.shape)}, "
+                    f"got {got.dtype.name} of shape {got.shape}"
+                )
+        for name, place in places.items():
+            place[...] = params.ops.xp.asarray(self.tensors[name])
+
+
+def _host(array: Any) -> np.ndarray:
+    """A C-contiguous NumPy array of what may lie on a device."""
+    return np.ascontiguousarray(array.get() if hasattr(array, "get") else array)
+
+
+def save(path: str | os.PathLike[str], params: Params, config: dict[str, Any]) -> None:
+    """Write weights, states and `config` (anything JSON can say) to `path`, atomically; its folder is made.
+
+    Raises OSError when the disk refuses (the old file is then still there), TypeError for a config that is not JSON, ImportError
+    naming the extra when safetensors is missing.
+    """
+    tensors = {name: _host(params[name]) for name in params.names()}
+    tensors |= {STATE + name: _host(params.state_of(name)) for name in params.state_names()}
+    metadata = {
+        "format": "pyasr",
+        "version": str(VERSION),
+        "config": json.dumps(config, sort_keys=True, allow_nan=False),
+    }
+    write_atomically(Path(path), need("safetensors.numpy").save(tensors, metadata))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by a file that holds `data`: temporary file beside it, fsync, rename, fsync of the folder.
+
+    The temporary file has one fixed name, so a process that is killed leaves at most one, which the next call overwrites; two
+    processes must not write the same path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read and check a checkpoint.
+
+    Raises FileNotFoundError, CheckpointError with the reason, ImportError naming the extra when safetensors is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    safetensors = need("safetensors")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except (
+        safetensors.SafetensorError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as e:  # the last three: dtypes NumPy lacks
+        raise CheckpointError(f"{path} is not a safetensors file, or is damaged: {e}") from e
+    if metadata.get("format") != "pyasr":
+        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of pyasr")
+    if metadata.get("version") != str(VERSION):
+        raise CheckpointError(f"{path} has format version {metadata.get('version')}, this pyasr reads {VERSION}")
+    try:
+        config = json.loads(metadata["config"])
+    except (KeyError, ValueError, RecursionError) as e:
+        raise CheckpointError(f"{path} has no readable config: {e}") from e
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: config must be a JSON object, got {type(config).__name__}")
+    return Checkpoint(path, config, tensors)

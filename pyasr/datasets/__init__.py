@@ -1,0 +1,1 @@
+"""Loaders of public data sets in their official layout. Nothing is ever stored in the project."""

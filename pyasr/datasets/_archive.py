@@ -1,0 +1,92 @@
+"""Archives from the network: bounded, unpacked only inside their folder, and trusted by what they hold.
+
+The bytes of an archive that a forge makes on demand are not stable, so the content is hashed instead: sha256 over the sorted
+lines "<relative path> <sha256 of the file>\\n".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+
+from pyasr._optional import need
+
+MAX_ENTRIES = 100_000
+MAX_BYTES = 4 << 30
+
+
+def content_hash(root: Path, files: Iterable[Path]) -> str:
+    """sha256 over the sorted lines "<path relative to root> <sha256 of the file>\\n"."""
+    lines = [
+        f"{f.relative_to(root).as_posix()} {hashlib.sha256(f.read_bytes()).hexdigest()}\n" for f in files
+    ]  # sorted as text, not as paths
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def extract(archive: Path, target: Path, wanted: Callable[[PurePosixPath], PurePosixPath | None]) -> None:
+    """Unpack the regular files that `wanted` gives a place to, as a path relative to `target`; None leaves a member out.
+
+    Raises ValueError for a member that is absolute, climbs out, is a link or a device, or comes twice, and for an archive with
+    more than 100 000 members or 4 GiB. Nothing is written outside `target`.
+    """
+    seen: set[PurePosixPath] = set()
+    size = 0
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            for count, member in enumerate(tar):
+                path = PurePosixPath(member.name)
+                if count >= MAX_ENTRIES:
+                    raise ValueError(f"{archive.name} has more than {MAX_ENTRIES} members")
+                if path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name:
+                    raise ValueError(f"{archive.name} has a member outside its folder: {member.name!r}")
+                if member.isdir() or member.type in (tarfile.XGLTYPE, tarfile.XHDTYPE):
+                    continue
+                if not member.isreg():
+                    raise ValueError(f"{archive.name} has a link or a device: {member.name!r}")
+                place = wanted(path)
+                if place is None:
+                    continue
+                if place.is_absolute() or ".." in place.parts or place in seen:
+                    raise ValueError(f"{archive.name} has a member that comes twice: {member.name!r}")
+                seen.add(place)
+                size += member.size
+                if size > MAX_BYTES:
+                    raise ValueError(f"{archive.name} unpacks to more than {MAX_BYTES} bytes")
+                data = tar.extractfile(member)
+                assert data is not None  # a regular file
+                out = target.joinpath(*place.parts)
+                out.parent.mkdir(parents=True, exist_ok=True)
+                with out.open("xb") as file:
+                    shutil.copyfileobj(data, file)
+    except (tarfile.TarError, EOFError, OSError) as e:
+        if isinstance(e, OSError) and e.errno is not None:
+            raise
+        raise ValueError(f"{archive.name} is not a readable archive: {e}") from e
+
+
+def fetch(
+    url: str, target: Path, sha256: str, hashed: str, wanted: Callable[[PurePosixPath], PurePosixPath | None]
+) -> None:
+    """Download `url` and put what `wanted` chooses into the new folder `target`, when the content hash of the wav files below
+    its folder `hashed` fits.
+
+    Raises ValueError with both hashes when it does not, and keeps nothing; OSError when the network fails.
+    """
+    pooch = need("pooch")
+    pooch.get_logger().setLevel(logging.WARNING)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+        archive = pooch.retrieve(url, known_hash=None, fname="archive", path=scratch)
+        unpacked = Path(scratch) / "unpacked"
+        unpacked.mkdir()
+        extract(Path(archive), unpacked, wanted)
+        got = content_hash(unpacked / hashed, (unpacked / hashed).rglob("*.wav"))
+        if got != sha256:
+            raise ValueError(f"the download from {url} has content hash {got}, expected {sha256}; nothing was kept")
+        os.replace(unpacked, target)

@@ -1,0 +1,102 @@
+"""The cpp column. Written by `python tests/stubs.py` from the rows of pyasr.ops; tests/test_build.py compares."""
+
+from typing import Any
+
+import numpy as np
+
+from pyasr.ops.clip_sgd import StepInfo
+from pyasr.ops.lstm import LstmSaved
+from pyasr.ops.rnn import RnnSaved
+
+def clip_sgd(
+    value: np.ndarray,
+    grad: np.ndarray,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    buffer: np.ndarray | None = None,
+    step: int | None = None,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    clip: tuple[str, float] | None = None,
+    eps: float = 0.0,
+    grad_scale: float = 1.0,
+    nonfinite: str = "skip",
+    threads: int | None = None,
+) -> StepInfo: ...
+def lstm_backward(
+    saved: LstmSaved,
+    dy: np.ndarray,
+    dhn: np.ndarray | None = None,
+    dcn: np.ndarray | None = None,
+    *,
+    dw_ih: np.ndarray,
+    dw_hh: np.ndarray,
+    dbias: np.ndarray,
+    need_dx: bool = True,
+    threads: int | None = None,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]: ...
+def lstm_forward(
+    x: np.ndarray,
+    lengths: np.ndarray,
+    w_ih: np.ndarray,
+    w_hh: np.ndarray,
+    bias: np.ndarray,
+    h0: np.ndarray | None = None,
+    c0: np.ndarray | None = None,
+    *,
+    reverse: bool = False,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, LstmSaved]: ...
+def lstm_jvp(
+    saved: LstmSaved,
+    dx: np.ndarray | None = None,
+    dw_ih: np.ndarray | None = None,
+    dw_hh: np.ndarray | None = None,
+    dbias: np.ndarray | None = None,
+    dh0: np.ndarray | None = None,
+    dc0: np.ndarray | None = None,
+    *,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+def rnn_backward(
+    saved: RnnSaved,
+    dy: np.ndarray,
+    dhn: np.ndarray | None = None,
+    *,
+    dw_ih: np.ndarray,
+    dw_hh: np.ndarray,
+    dbias: np.ndarray,
+    need_dx: bool = True,
+    threads: int | None = None,
+) -> tuple[np.ndarray | None, np.ndarray]: ...
+def rnn_forward(
+    x: np.ndarray,
+    lengths: np.ndarray,
+    w_ih: np.ndarray,
+    w_hh: np.ndarray,
+    bias: np.ndarray,
+    h0: np.ndarray | None = None,
+    *,
+    reverse: bool = False,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, RnnSaved]: ...
+def rnn_jvp(
+    saved: RnnSaved,
+    dx: np.ndarray | None = None,
+    dw_ih: np.ndarray | None = None,
+    dw_hh: np.ndarray | None = None,
+    dbias: np.ndarray | None = None,
+    dh0: np.ndarray | None = None,
+    *,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+api: Any  # a capsule with the C entry points, see include/pyasr/capi.h
+__version__: str
+
+def isa() -> str: ...
+def isas() -> dict[str, bool]: ...
+def default_threads() -> int: ...

@@ -24,6 +24,7 @@ _PUBLIC = {
     "backend": "pyasr.ops",
     "clip_sgd": "pyasr.optim",
     "load": "pyasr.audio",
+    "ctc_loss": "pyasr.losses",
 }
 _MODULES = ("layers", "models")  # `pyasr.layers.Lstm` without another import
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pyasr import layers as layers
     from pyasr import models as models
     from pyasr.audio import load as load
+    from pyasr.losses import ctc_loss as ctc_loss
     from pyasr.ops import backend as backend
     from pyasr.optim import clip_sgd as clip_sgd
     from pyasr.params import Params as Params

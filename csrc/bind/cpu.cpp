@@ -7,6 +7,8 @@
 namespace pyasr::bind {
 
 void bind_clip_sgd(py::module_& m);
+void bind_ctc(py::module_& m);
+void bind_softmax(py::module_& m);
 
 }  // namespace pyasr::bind
 
@@ -17,6 +19,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.attr("__version__") = PYASR_VERSION;
   bind::kernels();  // an unknown or unsupported PYASR_ISA is an error at import, not at the first call
   bind::bind_clip_sgd(m);
+  bind::bind_ctc(m);
+  bind::bind_softmax(m);
   m.attr("api") = py::capsule(&bind::api(), PYASR_API_CAPSULE);
   m.def("isa", [] { return bind::kernels().isa; }, "The instruction set in use: v2, v3, v4 or neon.");
   m.def(

@@ -9,8 +9,10 @@
 namespace pyasr::cpu::PYASR_ISA {
 
 extern const ClipSgd clip_sgd;
+extern const Ctc ctc;
+extern const Softmax softmax;
 
 extern const Table table;
-const Table table = {PYASR_STRING(PYASR_ISA), lanes<float>, &clip_sgd};
+const Table table = {PYASR_STRING(PYASR_ISA), lanes<float>, &clip_sgd, &ctc, &softmax};
 
 }  // namespace pyasr::cpu::PYASR_ISA

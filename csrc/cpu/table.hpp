@@ -1,6 +1,8 @@
 // One table of kernels per instruction set. A new family adds its struct here and in table.cpp.
 #pragma once
 #include "pyasr/clip_sgd.hpp"
+#include "pyasr/ctc.hpp"
+#include "pyasr/softmax.hpp"
 
 namespace pyasr::cpu {
 
@@ -8,6 +10,8 @@ struct Table {
   const char* isa;  // "v2", "v3", "v4" or "neon"
   int lanes;        // float32 lanes of a register
   const ClipSgd* clip_sgd;
+  const Ctc* ctc;
+  const Softmax* softmax;
 };
 
 // The table in use: the best that this CPU runs, or the one that PYASR_ISA names. Chosen at the first call; null when

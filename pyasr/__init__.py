@@ -23,8 +23,8 @@ _PUBLIC = {
     "Params": "pyasr.params",
     "backend": "pyasr.ops",
     "clip_sgd": "pyasr.optim",
-    "load": "pyasr.audio",
     "ctc_loss": "pyasr.losses",
+    "load": "pyasr.audio",
 }
 _MODULES = ("layers", "models")  # `pyasr.layers.Lstm` without another import
 

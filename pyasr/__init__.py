@@ -25,16 +25,25 @@ _PUBLIC = {
     "clip_sgd": "pyasr.optim",
     "ctc_loss": "pyasr.losses",
     "load": "pyasr.audio",
+    "mfcc": "pyasr.features",
+    "fbank": "pyasr.features",
+    "spectrogram": "pyasr.features",
+    "MfccOptions": "pyasr.features",
 }
-_MODULES = ("layers", "models")  # `pyasr.layers.Lstm` without another import
+_MODULES = ("features", "layers", "models")  # `pyasr.layers.Lstm` without another import
 
 __all__ = ["__version__", *_MODULES, *_PUBLIC]
 
 if TYPE_CHECKING:
+    from pyasr import features as features
     from pyasr import layers as layers
     from pyasr import models as models
     from pyasr.audio import load as load
     from pyasr.losses import ctc_loss as ctc_loss
+    from pyasr.features import MfccOptions as MfccOptions
+    from pyasr.features import fbank as fbank
+    from pyasr.features import mfcc as mfcc
+    from pyasr.features import spectrogram as spectrogram
     from pyasr.ops import backend as backend
     from pyasr.optim import clip_sgd as clip_sgd
     from pyasr.params import Params as Params

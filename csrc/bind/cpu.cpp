@@ -9,6 +9,7 @@ namespace pyasr::bind {
 void bind_clip_sgd(py::module_& m);
 void bind_ctc(py::module_& m);
 void bind_softmax(py::module_& m);
+void bind_mfcc(py::module_& m);
 
 }  // namespace pyasr::bind
 
@@ -21,6 +22,7 @@ PYBIND11_MODULE(_cpu, m) {
   bind::bind_clip_sgd(m);
   bind::bind_ctc(m);
   bind::bind_softmax(m);
+  bind::bind_mfcc(m);
   m.attr("api") = py::capsule(&bind::api(), PYASR_API_CAPSULE);
   m.def("isa", [] { return bind::kernels().isa; }, "The instruction set in use: v2, v3, v4 or neon.");
   m.def(

@@ -2,6 +2,7 @@
 #pragma once
 #include "pyasr/clip_sgd.hpp"
 #include "pyasr/ctc.hpp"
+#include "pyasr/mfcc.hpp"
 #include "pyasr/softmax.hpp"
 
 namespace pyasr::cpu {
@@ -12,6 +13,7 @@ struct Table {
   const ClipSgd* clip_sgd;
   const Ctc* ctc;
   const Softmax* softmax;
+  const Mfcc* mfcc;
 };
 
 // The table in use: the best that this CPU runs, or the one that PYASR_ISA names. Chosen at the first call; null when

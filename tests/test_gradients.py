@@ -1,0 +1,197 @@
+"""Every way back is right: finite differences in float64, and ⟨Ju, v⟩ = ⟨u, Jᵀv⟩, for every row of the table.
+
+Parity between backends proves nothing about gradients: all of them may be wrong, or zero. A recurrent family is recognized by its
+three verbs and needs nothing here; a loss row needs one entry in LOSSES; any other row needs its reason in NO_GRADIENT.
+"""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from pyasr.ops import rows, why_not
+from pyasr.ops._op import backend, has
+
+NO_GRADIENT = {
+    "mfcc": "features: nothing is trained below them",
+    "fbank": "features: nothing is trained below them",
+    "spectrogram": "features: nothing is trained below them",
+    "clip_sgd": "the update itself",
+    "cg": "a solver; its answer is checked by A·x = b",
+}
+
+
+def ctc_case(rng):
+    labels = np.array([[1, 2, 2, 4], [3, 3, 1, 0], [2, 0, 0, 0]], np.int32)
+    lengths, label_lengths = np.array([9, 7, 4], np.int32), np.array([4, 3, 1], np.int32)
+    return rng.standard_normal((9, 3, 5)), (lengths, labels, label_lengths)
+
+
+def cross_entropy_case(rng):
+    return 3 * rng.standard_normal((7, 6)), (np.array([0, 5, -1, 2, 2, -1, 3], np.int32),)
+
+
+# row -> (rng) -> (logits, the other arguments); the row returns (loss, gradient of the summed loss)
+LOSSES = {"ctc_loss": ctc_case, "softmax_cross_entropy": cross_entropy_case}
+
+RECURRENT = [n.removesuffix("_forward") for n in rows() if n.endswith("_forward")]
+COLUMNS = [c for c in ("numpy", "cpp", "numba") if why_not(c) is None]
+STEP = 1e-5
+
+
+def test_every_row_is_checked_or_says_why_not():
+    checked = set(LOSSES) | {f"{family}_{verb}" for family in RECURRENT for verb in ("forward", "backward", "jvp")}
+    missing = set(rows()) - checked - set(NO_GRADIENT)
+    assert not missing, f"no gradient check for {sorted(missing)}"
+    assert not checked & set(NO_GRADIENT)
+    assert (checked | set(NO_GRADIENT)) - set(rows()) == set(), "these rows do not exist"
+
+
+def columns_of(name):
+    return [c for c in COLUMNS if has(rows()[name], c) and "float64" in rows()[name].dtypes]
+
+
+@pytest.mark.parametrize(("name", "column"), [pytest.param(n, c, id=f"{n}-{c}") for n in LOSSES for c in columns_of(n)])
+def test_gradient_of_a_loss_is_its_finite_difference(name, column):
+    op = getattr(backend(column), name)
+    logits, rest = LOSSES[name](np.random.default_rng(0))
+    loss, gradient = op(logits, *rest)
+    assert np.isfinite(loss).all() and np.linalg.norm(gradient) > 0
+    want = np.zeros_like(logits)
+    for i in np.ndindex(*logits.shape):
+        up, down = logits.copy(), logits.copy()
+        up[i] += STEP
+        down[i] -= STEP
+        want[i] = (op(up, *rest)[0].sum() - op(down, *rest)[0].sum()) / (2 * STEP)
+    assert np.linalg.norm(gradient - want) <= 1e-8 * np.linalg.norm(want)
+
+
+class Recurrent:
+    """One column of a recurrent family as a function of named inputs: outputs(), and the products with its Jacobian."""
+
+    def __init__(self, family, column, directions, reverse, batch, hidden, seed=0):
+        self.family, self.ops, self.reverse = family, backend(column), reverse
+        rng = np.random.default_rng(seed)
+        forward = inspect.signature(rows()[f"{family}_forward"].reference).parameters
+        jvp = inspect.signature(rows()[f"{family}_jvp"].reference).parameters
+        self.states = [n for n in ("h0", "c0") if n in forward]
+        gates, (t, d) = 4 if "c0" in forward else 1, (6, 3)
+        shapes = {
+            "x": (t, batch, d), "w_ih": (directions, gates * hidden, d), "w_hh": (directions, gates * hidden, hidden),
+            "bias": (directions, gates * hidden),
+        } | {n: (directions, batch, hidden) for n in self.states}  # fmt: skip
+        assert {f"d{n}" for n in shapes} <= set(jvp)
+        self.inputs = {n: rng.standard_normal(shape) for n, shape in shapes.items()}
+        self.lengths = np.array([6, 4, 1, 0, 5, 6, 2, 3, 6][:batch], np.int32)
+        for b, n in enumerate(self.lengths):
+            self.inputs["x"][n:, b] = 0  # padding
+        self.output_shapes = [(t, batch, directions * hidden)] + [(directions, batch, hidden)] * len(self.states)
+
+    def random(self, seed):
+        rng = np.random.default_rng(seed)
+        u = {n: rng.standard_normal(x.shape) for n, x in self.inputs.items()}
+        return u, [rng.standard_normal(s) for s in self.output_shapes]
+
+    def op(self, verb):
+        return getattr(self.ops, f"{self.family}_{verb}")
+
+    def forward(self, inputs):
+        *outputs, saved = self.op("forward")(lengths=self.lengths, reverse=self.reverse, **inputs)
+        return outputs, saved
+
+    def backward(self, saved, v, into=0.0):
+        """The gradient of ⟨v, outputs⟩ for every input; weights' are added to `into`."""
+        weights = {n: np.full_like(self.inputs[n], into) for n in ("w_ih", "w_hh", "bias")}
+        states = dict(zip((f"d{n[0]}n" for n in self.states), v[1:], strict=True))
+        dx, *dstates = self.op("backward")(saved, v[0], **states, **{f"d{n}": w for n, w in weights.items()})
+        return {"x": dx} | weights | dict(zip(self.states, dstates, strict=True))
+
+    def jvp(self, saved, u):
+        return list(self.op("jvp")(saved, **{f"d{n}": x for n, x in u.items()}))
+
+
+def dot(a, b):
+    return sum(float(np.vdot(x, y)) for x, y in zip(a, b, strict=True))
+
+
+def norm(a):
+    return dot(a, a) ** 0.5
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((f, c, s, r, b, h), id=f"{f}-{c}-{'both' if s == 2 else 'reverse' if r else 'forward'}-B{b}-H{h}")
+        for f in RECURRENT
+        for c in COLUMNS
+        if all(has(rows()[f"{f}_{verb}"], c) for verb in ("forward", "backward", "jvp"))
+        for s, r, b, h in [(1, False, 4, 3), (1, True, 4, 3), (2, False, 4, 3), (2, False, 1, 1), (1, False, 9, 17)]
+    ]
+)
+def recurrent(request):
+    return Recurrent(*request.param)
+
+
+def test_jvp_is_the_finite_difference_of_forward(recurrent):
+    u, _ = recurrent.random(1)
+    _, saved = recurrent.forward(recurrent.inputs)
+    for name in (*u, None):  # each input alone, then all together
+        direction = u if name is None else {name: u[name]}
+        got = recurrent.jvp(saved, direction)
+        moved = [
+            recurrent.forward({n: x + sign * STEP * direction.get(n, 0) for n, x in recurrent.inputs.items()})[0]
+            for sign in (1, -1)
+        ]
+        want = [(up - down) / (2 * STEP) for up, down in zip(*moved, strict=True)]
+        assert norm(got) > 0
+        assert norm([g - w for g, w in zip(got, want, strict=True)]) <= 1e-8 * norm(want), name
+
+
+def test_backward_is_the_adjoint_of_jvp(recurrent):
+    u, v = recurrent.random(2)
+    _, saved = recurrent.forward(recurrent.inputs)
+    for i in range(len(v)):  # each output alone, with every input
+        only = [x if i == j else np.zeros_like(x) for j, x in enumerate(v)]
+        transposed = recurrent.backward(saved, only)
+        for name in u:
+            ju = recurrent.jvp(saved, {name: u[name]})
+            assert norm(ju) > 0
+            gap = abs(dot(ju, only) - dot([u[name]], [transposed[name]]))
+            assert gap <= 1e-10 * norm(ju) * norm(only), f"input {name}, output {i}"
+    ju, transposed = recurrent.jvp(saved, u), recurrent.backward(saved, v)
+    assert abs(dot(ju, v) - dot(u.values(), [transposed[n] for n in u])) <= 1e-10 * norm(ju) * norm(v)
+
+
+def test_backward_adds_weights_and_leaves_the_saved_state_as_it_was(recurrent):
+    _, v = recurrent.random(3)
+    before, saved = recurrent.forward(recurrent.inputs)
+    first = recurrent.backward(saved, v)
+    recurrent.jvp(saved, recurrent.random(4)[0])
+    again, added = recurrent.backward(saved, v), recurrent.backward(saved, v, into=2.5)
+    for n in first:
+        np.testing.assert_array_equal(again[n], first[n])
+        shift = 2.5 if n in ("w_ih", "w_hh", "bias") else 0.0
+        np.testing.assert_allclose(added[n], first[n] + shift, rtol=0, atol=1e-13 * np.abs(first[n]).max() + 1e-14)
+    after, _ = recurrent.forward(recurrent.inputs)
+    for a, b in zip(after, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_padding_moves_nothing_and_gets_no_gradient(recurrent):
+    u, v = recurrent.random(5)
+    outputs, saved = recurrent.forward(recurrent.inputs)
+    gradient, ju = recurrent.backward(saved, v), recurrent.jvp(saved, u)
+    for b, n in enumerate(recurrent.lengths):
+        for padded in (outputs[0], gradient["x"], ju[0]):
+            assert not padded[n:, b].any()
+
+
+def test_without_dx_the_rest_is_the_same(recurrent):
+    _, v = recurrent.random(6)
+    _, saved = recurrent.forward(recurrent.inputs)
+    want = recurrent.backward(saved, v)
+    weights = {f"d{n}": np.zeros_like(recurrent.inputs[n]) for n in ("w_ih", "w_hh", "bias")}
+    states = dict(zip((f"d{n[0]}n" for n in recurrent.states), v[1:], strict=True))
+    dx, *_ = recurrent.op("backward")(saved, v[0], **states, **weights, need_dx=False)
+    assert dx is None
+    for n, got in weights.items():
+        np.testing.assert_array_equal(got, want[n[1:]])

@@ -19,7 +19,7 @@ import resource
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import bad_input_calls
@@ -79,7 +79,7 @@ class Call:
     opaque: frozenset[str] = frozenset()  # arguments that are neither arrays nor numbers
     writes: tuple[str, ...] = ()
     wanted: Callable[[], Arguments] = dict  # the reference's own good arguments
-    mentions: dict[str, str] = field(default_factory=dict)  # argument -> what a message may call it
+    foreign: tuple[tuple[str, str, Any], ...] = ()  # (argument, case, value) of opaque arguments that others made
 
 
 def strided(a: np.ndarray) -> np.ndarray:
@@ -213,6 +213,8 @@ def cases(call: Call) -> Iterator[tuple[str, str, Arguments, bool]]:
                     both = np.zeros(2 * a.size, a.dtype)
                     changes = {one: both[: a.size].reshape(a.shape), other: both[1 : 1 + a.size].reshape(a.shape)}
                     yield one, f"overlaps {other}", changes, RAISES
+    for name, case, value in call.foreign:
+        yield name, case, {name: value}, RAISES
     for case, changes, must in bad_input_calls.more_cases(call.name, good):
         yield next(iter(changes)), case, changes, must
 
@@ -249,8 +251,8 @@ def complaint(call: Call, argument: str, case: str, changes: Arguments, e: BaseE
         return None if argument in text else "the message does not name the argument"
     if not text.startswith(f"{call.name}: "):
         return f"the message does not begin with {call.name!r}"
-    names = {argument, *changes, call.mentions.get(argument, argument)}
-    if case in MISMATCHES or "axis" in case:  # either side of the mismatch may be named
+    names = {argument, *changes}
+    if case.removeprefix("of ") in MISMATCHES or "axis" in case:  # either side of the mismatch may be named
         names |= set(call.signature.parameters)
     if not any(re.search(rf"(?<!\w){re.escape(n)}(?!\w)", text.removeprefix(f"{call.name}: ")) for n in names):
         return "the message does not name the argument"

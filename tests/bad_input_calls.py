@@ -42,6 +42,27 @@ def bound(row: Row, ops: Any) -> Arguments:
     return dict(inspect.signature(row.reference).bind(*args, **kwargs).arguments)
 
 
+def foreign(row: Row, column: str) -> Iterator[tuple[str, str, Any]]:
+    """(argument, case, value): opaque arguments that another column, family or dtype made."""
+    mine = bound(row, backend(column))
+    for other in ("numpy", "cpp"):
+        if other != column and why_not(other) is None and has(row, other):
+            for name, value in bound(row, backend(other)).items():
+                if type(value) is not type(mine[name]):
+                    yield name, "of another column", value
+    args, kwargs = row.example(np.random.default_rng(0), small_size(row), np.dtype(row.dtypes[-1]))
+    values = inspect.signature(row.reference).bind(*row.prepare(backend(column), args), **kwargs).arguments
+    for name, value in values.items():
+        if row.dtypes[-1] != row.dtypes[0] and not isinstance(value, (np.ndarray, float, int, bool, str, tuple)):
+            yield name, f"of {row.dtypes[-1]}", value
+    for relative in rows().values():
+        related = relative.name.partition("_")[0] == row.name.partition("_")[0]
+        if relative.prepare is not None and not related and has(relative, column):
+            for name, value in bound(relative, backend(column)).items():
+                if name in mine and type(value) is not type(mine[name]):
+                    yield name, f"of {relative.name}", value
+
+
 def row_calls(row: Row, make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     numpy = backend("numpy")
     for column in ("numpy", "cpp", "numba"):
@@ -61,6 +82,7 @@ def row_calls(row: Row, make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
                     opaque=frozenset(opaque),
                     writes=row.writes,
                     wanted=lambda: bound(row, numpy),
+                    foreign=tuple(foreign(row, column)) if row.prepare is not None else (),
                 ),
             )
 

@@ -9,6 +9,7 @@ import inspect
 import numpy as np
 import pytest
 
+from pyasr.losses import Ctc, SoftmaxCrossEntropy
 from pyasr.ops import rows, why_not
 from pyasr.ops._op import backend, has
 
@@ -48,7 +49,8 @@ def test_every_row_is_checked_or_says_why_not():
 
 
 def columns_of(name):
-    return [c for c in COLUMNS if has(rows()[name], c) and "float64" in rows()[name].dtypes]
+    row = rows().get(name)
+    return [c for c in COLUMNS if row is not None and has(row, c) and "float64" in row.dtypes]
 
 
 @pytest.mark.parametrize(("name", "column"), [pytest.param(n, c, id=f"{n}-{c}") for n in LOSSES for c in columns_of(n)])
@@ -64,6 +66,49 @@ def test_gradient_of_a_loss_is_its_finite_difference(name, column):
         down[i] -= STEP
         want[i] = (op(up, *rest)[0].sum() - op(down, *rest)[0].sum()) / (2 * STEP)
     assert np.linalg.norm(gradient - want) <= 1e-8 * np.linalg.norm(want)
+
+
+def cross_entropy_of_rows(ops, logits):
+    return SoftmaxCrossEntropy(ops)(logits[0], None, np.array([0, -1, 4], np.int32)), np.array([1, 0, 1], bool)
+
+
+def cross_entropy_of_frames(ops, logits):
+    labels, lengths = np.full(logits.shape[:2], 2, np.int32), np.array([5, 0, 3], np.int32)
+    labels[1, 0] = -1
+    used = np.arange(logits.shape[0])[:, None] < lengths
+    used[1, 0] = False
+    return SoftmaxCrossEntropy(ops)(logits, lengths, labels), used
+
+
+def ctc(ops, logits):
+    lengths = np.array([6, 1, 3], np.int32)  # the second cannot be aligned
+    labels = np.array([[1, 2, -1], [1, 1, 2], [3, -1, -1]], np.int32)
+    return Ctc(ops)(logits, lengths, labels), (np.arange(logits.shape[0])[:, None] < lengths) & [True, False, True]
+
+
+@pytest.mark.parametrize("case", [cross_entropy_of_rows, cross_entropy_of_frames, ctc])
+def test_curvature_is_symmetric_positive_semidefinite_and_zero_where_masked(case):
+    rng = np.random.default_rng(0)
+    loss, used = case(backend("numpy"), 2 * rng.standard_normal((6, 3, 5)))
+    n = loss.grad.size
+    matrix = np.stack([loss.curvature(e.reshape(loss.grad.shape)).ravel() for e in np.eye(n)])
+    np.testing.assert_allclose(matrix, matrix.T, rtol=0, atol=1e-15)
+    values = np.linalg.eigvalsh(matrix)
+    assert values.min() >= -1e-15 and values.max() > 1e-3
+    assert np.linalg.matrix_rank(matrix) == used.sum() * 4  # a constant added to a row changes nothing
+    masked = ~np.broadcast_to(used[..., None], loss.grad.shape).ravel()
+    assert masked.any() and not matrix[masked].any() and not matrix[:, masked].any()
+    assert not loss.grad.ravel()[masked].any()
+
+
+def test_curvature_of_cross_entropy_is_the_finite_difference_of_its_gradient():
+    rng = np.random.default_rng(1)
+    logits, v = rng.standard_normal((2, 6, 3, 5))
+    for case in (cross_entropy_of_rows, cross_entropy_of_frames):
+        got = case(backend("numpy"), logits)[0].curvature(v[0] if case is cross_entropy_of_rows else v)
+        up, down = (case(backend("numpy"), logits + sign * STEP * v)[0].grad for sign in (1, -1))
+        want = (up - down) / (2 * STEP)
+        assert np.linalg.norm(got - want) <= 1e-8 * np.linalg.norm(want)
 
 
 class Recurrent:
@@ -82,6 +127,8 @@ class Recurrent:
         } | {n: (directions, batch, hidden) for n in self.states}  # fmt: skip
         assert {f"d{n}" for n in shapes} <= set(jvp)
         self.inputs = {n: rng.standard_normal(shape) for n, shape in shapes.items()}
+        self.inputs["w_ih"] /= d**0.5
+        self.inputs["w_hh"] /= hidden**0.5
         self.lengths = np.array([6, 4, 1, 0, 5, 6, 2, 3, 6][:batch], np.int32)
         for b, n in enumerate(self.lengths):
             self.inputs["x"][n:, b] = 0  # padding
@@ -90,6 +137,7 @@ class Recurrent:
     def random(self, seed):
         rng = np.random.default_rng(seed)
         u = {n: rng.standard_normal(x.shape) for n, x in self.inputs.items()}
+        u = {n: x / np.linalg.norm(x) for n, x in u.items()}
         return u, [rng.standard_normal(s) for s in self.output_shapes]
 
     def op(self, verb):
@@ -115,6 +163,7 @@ def dot(a, b):
 
 
 def norm(a):
+    a = list(a)
     return dot(a, a) ** 0.5
 
 
@@ -131,19 +180,39 @@ def recurrent(request):
     return Recurrent(*request.param)
 
 
+def difference(recurrent, u):
+    """The change of the outputs in the direction u, by central differences."""
+    up, down = (
+        recurrent.forward({n: x + sign * STEP * u.get(n, 0) for n, x in recurrent.inputs.items()})[0]
+        for sign in (1, -1)
+    )
+    return [(a - b) / (2 * STEP) for a, b in zip(up, down, strict=True)]
+
+
 def test_jvp_is_the_finite_difference_of_forward(recurrent):
     u, _ = recurrent.random(1)
     _, saved = recurrent.forward(recurrent.inputs)
-    for name in (*u, None):  # each input alone, then all together
-        direction = u if name is None else {name: u[name]}
-        got = recurrent.jvp(saved, direction)
-        moved = [
-            recurrent.forward({n: x + sign * STEP * direction.get(n, 0) for n, x in recurrent.inputs.items()})[0]
-            for sign in (1, -1)
-        ]
-        want = [(up - down) / (2 * STEP) for up, down in zip(*moved, strict=True)]
+    for direction in (*({n: x} for n, x in u.items()), u):  # each input alone, then all together
+        got, want = recurrent.jvp(saved, direction), difference(recurrent, direction)
         assert norm(got) > 0
-        assert norm([g - w for g, w in zip(got, want, strict=True)]) <= 1e-8 * norm(want), name
+        assert norm([g - w for g, w in zip(got, want, strict=True)]) <= 1e-8 * norm(want), list(direction)
+
+
+def test_backward_is_the_finite_difference_of_forward(recurrent):
+    _, v = recurrent.random(1)
+    gradient = recurrent.backward(recurrent.forward(recurrent.inputs)[1], v)
+    for name, x in recurrent.inputs.items():
+        entries = np.random.default_rng(7).choice(x.size, min(x.size, 12), replace=False)
+        got, want = gradient[name].ravel()[entries], []
+        for i in entries:
+            u = np.zeros_like(x)
+            u.flat[i] = 1
+            if name == "x" and np.unravel_index(i, x.shape)[0] >= recurrent.lengths[np.unravel_index(i, x.shape)[1]]:
+                want.append(0.0)  # padding
+            else:
+                want.append(dot(difference(recurrent, {name: u}), v))
+        assert norm([got]) > 0
+        assert norm([got - want]) <= 1e-8 * norm(gradient.values()), name
 
 
 def test_backward_is_the_adjoint_of_jvp(recurrent):

@@ -17,7 +17,7 @@ if(PYASR_SANITIZE)
   add_link_options(-fsanitize=${PYASR_SANITIZE})
 endif()
 
-set(PYASR_CPU_SOURCES csrc/cpu/table.cpp)
+set(PYASR_CPU_SOURCES csrc/cpu/table.cpp csrc/cpu/probe.cpp)
 foreach(family IN LISTS PYASR_FAMILIES)
   list(APPEND PYASR_CPU_SOURCES csrc/cpu/${family}.cpp)
 endforeach()

@@ -3,6 +3,7 @@
 #include "pyasr/clip_sgd.hpp"
 #include "pyasr/ctc.hpp"
 #include "pyasr/mfcc.hpp"
+#include "pyasr/probe.hpp"
 #include "pyasr/softmax.hpp"
 
 namespace pyasr::cpu {
@@ -10,6 +11,7 @@ namespace pyasr::cpu {
 struct Table {
   const char* isa;  // "v2", "v3", "v4" or "neon"
   int lanes;        // float32 lanes of a register
+  const Probe* probe;
   const ClipSgd* clip_sgd;
   const Ctc* ctc;
   const Softmax* softmax;

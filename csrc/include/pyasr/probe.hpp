@@ -1,0 +1,18 @@
+// probe: what this machine can do at best, in the units of the benchmarks. Not an op: benchmarks/ alone uses it.
+#pragma once
+#include <cstddef>
+
+#include "pyasr/runtime.hpp"
+
+namespace pyasr {
+
+struct Probe {
+  // Multiply-adds on registers alone, `rounds` times on every worker. Returns the flops done.
+  double (*fma)(long rounds, const Runtime& runtime) noexcept;
+  // a[i] = b[i] for n float32, streamed past the caches where the instruction set can.
+  void (*copy)(float* a, const float* b, std::size_t n, const Runtime& runtime) noexcept;
+  // The sum of n float32: reads and hardly anything else.
+  float (*read)(const float* a, std::size_t n, const Runtime& runtime) noexcept;
+};
+
+}  // namespace pyasr

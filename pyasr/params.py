@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from pyasr.counter import stream
+from pyasr.ops import Backend
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 # (rng, shape) -> array of that shape; drawn in float64, then rounded to the dtype of the buffer
@@ -103,10 +105,14 @@ class Params:
     """
 
     def __init__(self, ops: Any, dtype: Any = "float32") -> None:
+        if not isinstance(ops, Backend):
+            raise TypeError(f"Params: ops must be a pyasr.backend(), got {type(ops).__name__}")
+        spelled = isinstance(dtype, (str, type, np.dtype))
+        known = [d for d in FLOATS if spelled and dtype in (d.name, d.char, d.str, d.str[1:], d.type, d)]
+        if not known:
+            raise TypeError(f"Params: dtype must be float32 or float64, got {str(dtype)[:80]}")
         self.ops = ops
-        self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(f"Params: dtype must be float32 or float64, got {self.dtype.name}")
+        self.dtype = known[0]
         self._trained = _Layout(self.dtype.itemsize)
         self._kept = _Layout(self.dtype.itemsize)
         self._vectors: dict[str, Any] = {}

@@ -33,7 +33,20 @@ ROOM_OF = {module: room for room, (modules, _) in ROOMS.items() for module in mo
 # Names in a native module that are not rows: what `pyasr info` asks, and the C entry points.
 NATIVE_EXTRAS = {"api", "isa", "isas", "default_threads"}
 # Files of csrc rooms that are not families.
-SHARED = {"runtime", "capi", "simd", "gemm", "table", "dispatch", "selfcheck", "array", "cpu", "cuda", "launch"}
+SHARED = {
+    "runtime",
+    "capi",
+    "probe",
+    "simd",
+    "gemm",
+    "table",
+    "dispatch",
+    "selfcheck",
+    "array",
+    "cpu",
+    "cuda",
+    "launch",
+}
 
 
 def imported(path):

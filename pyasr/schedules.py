@@ -21,7 +21,7 @@ def one_cycle(
 
     >>> from pyasr.schedules import one_cycle
     >>> [round(one_cycle(step, 10, 1.0), 3) for step in (0, 2, 6, 10)]
-    [0.04, 1.0, 0.501, 0.001]
+    [0.04, 1.0, 0.5, 0.001]
     """
     rise = warmup * total
     if step < rise:

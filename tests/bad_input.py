@@ -254,7 +254,9 @@ def complaint(call: Call, argument: str, case: str, changes: Arguments, e: BaseE
     if not text.startswith(f"{call.name}: "):
         return f"the message does not begin with {call.name!r}"
     names = {argument, *changes}
-    if case.removeprefix("of ") in MISMATCHES or "axis" in case:  # either side of the mismatch may be named
+    if case.removeprefix("of ") in MISMATCHES or case.startswith(
+        ("axis ", "all ")
+    ):  # either side of the mismatch may be named
         names |= set(call.signature.parameters)
     if not any(re.search(rf"(?<!\w){re.escape(n)}(?!\w)", text.removeprefix(f"{call.name}: ")) for n in names):
         return "the message does not name the argument"

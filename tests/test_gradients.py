@@ -8,8 +8,8 @@ import inspect
 
 import numpy as np
 import pytest
-from pyasr.losses import Ctc, SoftmaxCrossEntropy
 
+from pyasr.losses import Ctc, SoftmaxCrossEntropy
 from pyasr.ops import rows, why_not
 from pyasr.ops._op import backend, has
 

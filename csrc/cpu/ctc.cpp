@@ -275,11 +275,14 @@ class Utterance {
     for (std::int64_t u = 0; u < n; ++u) s.logits[u] = x[labels[u]];
     s.logits[n] = x[a.blank];
     constexpr T limit = T(largest_logit);
-    const Vec<T> m = splat(max < -limit ? -limit : max > limit ? limit : max);
+    // Beyond 2^14 (float32) exp_scaled loses more than the difference to the largest logit does.
+    constexpr T large = sizeof(T) == 4 ? T(0x1p14) : T(0x1p30);
+    const T origin = max > large || max < -large ? max : T(0);
+    const Vec<T> m = splat(max - origin);
     const Vec<T> top = (m * static_cast<T>(1 / ln2) + Float<T>::magic) - Float<T>::magic;
     for (std::int64_t r = 0; r < s.registers; ++r) {
-      const Vec<T> z = load(s.logits + r * lanes<T>);
-      const Vec<T> c = z < -limit ? splat<T>(-limit) : z > limit ? splat<T>(limit) : z;
+      const Vec<T> z = load(s.logits + r * lanes<T>), d = z - origin;
+      const Vec<T> c = d < -limit ? splat<T>(-limit) : d > limit ? splat<T>(limit) : d;
       const Scaled<T> y = exp_scaled<T>(c);
       T* record = frame + r * lanes<T> * record_size;
       store(record + emission_m * lanes<T>, z == -static_cast<T>(__builtin_inf()) ? Vec<T>{} : y.m);

@@ -9,7 +9,9 @@ namespace pyasr::bind {
 void bind_probe(py::module_& m);
 void bind_clip_sgd(py::module_& m);
 void bind_ctc(py::module_& m);
+void bind_rnn(py::module_& m);
 void bind_softmax(py::module_& m);
+void bind_lstm(py::module_& m);
 void bind_mfcc(py::module_& m);
 
 }  // namespace pyasr::bind
@@ -23,6 +25,8 @@ PYBIND11_MODULE(_cpu, m) {
   bind::bind_probe(m);
   bind::bind_clip_sgd(m);
   bind::bind_ctc(m);
+  bind::bind_lstm(m);
+  bind::bind_rnn(m);
   bind::bind_softmax(m);
   bind::bind_mfcc(m);
   m.attr("api") = py::capsule(&bind::api(), PYASR_API_CAPSULE);

@@ -11,10 +11,12 @@ namespace pyasr::cpu::PYASR_ISA {
 extern const Probe probe;
 extern const ClipSgd clip_sgd;
 extern const Ctc ctc;
+extern const Rnn rnn;
 extern const Softmax softmax;
+extern const Lstm lstm;
 extern const Mfcc mfcc;
 
 extern const Table table;
-const Table table = {PYASR_STRING(PYASR_ISA), lanes<float>, &probe, &clip_sgd, &ctc, &softmax, &mfcc};
+const Table table = {PYASR_STRING(PYASR_ISA), lanes<float>, &probe, &clip_sgd, &ctc, &softmax, &mfcc, &lstm, &rnn};
 
 }  // namespace pyasr::cpu::PYASR_ISA

@@ -2,8 +2,10 @@
 #pragma once
 #include "pyasr/clip_sgd.hpp"
 #include "pyasr/ctc.hpp"
+#include "pyasr/lstm.hpp"
 #include "pyasr/mfcc.hpp"
 #include "pyasr/probe.hpp"
+#include "pyasr/rnn.hpp"
 #include "pyasr/softmax.hpp"
 
 namespace pyasr::cpu {
@@ -16,6 +18,8 @@ struct Table {
   const Ctc* ctc;
   const Softmax* softmax;
   const Mfcc* mfcc;
+  const Lstm* lstm;
+  const Rnn* rnn;
 };
 
 // The table in use: the best that this CPU runs, or the one that PYASR_ISA names. Chosen at the first call; null when

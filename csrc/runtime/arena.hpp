@@ -8,7 +8,8 @@ namespace pyasr::runtime {
 // At least `bytes` bytes, 64-byte aligned, contents undefined; null when the system has none. Blocks of 2 MB and more
 // ask for huge pages.
 void* lease(std::size_t bytes) noexcept;
-// Gives a block back. The arena keeps up to 256 MB of returned blocks for the next lease.
+// Gives a block back. The arena keeps returned blocks for the next lease, up to an eighth of the machine's memory and
+// at most 1 GB.
 void release(void* block) noexcept;
 
 class Lease {

@@ -1,12 +1,11 @@
 """The cpp column. Written by `python tests/stubs.py` from the rows of pyasr.ops; tests/test_build.py compares."""
 
-from typing import Any
-
-import numpy as np
-
+from pyasr.ops._plan import MfccPlan
 from pyasr.ops.clip_sgd import StepInfo
 from pyasr.ops.lstm import LstmSaved
 from pyasr.ops.rnn import RnnSaved
+from typing import Any
+import numpy as np
 
 def clip_sgd(
     value: np.ndarray,
@@ -26,6 +25,19 @@ def clip_sgd(
     nonfinite: str = "skip",
     threads: int | None = None,
 ) -> StepInfo: ...
+def ctc_loss(
+    logits: np.ndarray,
+    lengths: np.ndarray,
+    labels: np.ndarray,
+    label_lengths: np.ndarray,
+    *,
+    blank: int = 0,
+    zero_infinity: bool = False,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]: ...
+def fbank(
+    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None
+) -> np.ndarray: ...
 def lstm_backward(
     saved: LstmSaved,
     dy: np.ndarray,
@@ -61,6 +73,9 @@ def lstm_jvp(
     *,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+def mfcc(
+    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None
+) -> np.ndarray: ...
 def rnn_backward(
     saved: RnnSaved,
     dy: np.ndarray,
@@ -93,6 +108,12 @@ def rnn_jvp(
     *,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]: ...
+def softmax_cross_entropy(
+    logits: np.ndarray, labels: np.ndarray, *, threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]: ...
+def spectrogram(
+    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None
+) -> np.ndarray: ...
 
 api: Any  # a capsule with the C entry points, see include/pyasr/capi.h
 __version__: str

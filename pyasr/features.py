@@ -19,6 +19,8 @@ __all__ = ["PRESETS", "MfccOptions", "cmvn", "deltas", "fbank", "mfcc", "spectro
 # compute-spectrogram-feats without dither.
 PRESETS: dict[str, dict[str, Any]] = {"kaldi": {}}
 
+LONGEST = 2**40  # samples; two years at 16 kHz
+
 _NAMES = tuple(f.name for f in dataclasses.fields(MfccOptions))
 # Where a kind of features stops: no cepstra, no mel filters.
 _STOP: dict[str, dict[str, Any]] = {"mfcc": {}, "fbank": {"num_ceps": 0}, "spectrogram": {"num_mels": 0, "num_ceps": 0}}
@@ -86,6 +88,8 @@ def _samples(op: str, wave: Any) -> np.ndarray:
         door.type_error(
             f"wave must have dtype int16, float32 or float64, got {wave.dtype.name}: convert it, with its scale"
         )
+    if wave.size > LONGEST:
+        door.value_error(f"wave must have at most {LONGEST} samples, got {wave.size}")
     return np.require(wave, native, ["C", "A"])
 
 

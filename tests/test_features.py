@@ -83,12 +83,10 @@ def test_accuracy(name, dtype):
     assert np.sqrt((e**2).mean()) <= 3e-5
     assert e[:, 0].max() <= 5e-6
     e = errors(backend("cpp").fbank(wave, fbank), backend("numpy").fbank(wave, fbank))
-    if name == "offset that jumps":  # the spectrum of the jump itself spans 120 dB
-        jump = [f for f in range(len(e)) if 11200 - 400 < f * 160 < 11200]
-        assert e[jump].max() <= 1e-3
-        e = np.delete(e, jump, axis=0)
-    assert e.max() <= 3e-4
-    assert np.sqrt((e**2).mean()) <= 1e-5
+    # An offset unlike the first frame's is rounded with the samples: 20000 under a noise of 100.
+    factor = 3 if name == "offset that jumps" else 1
+    assert e.max() <= factor * 3e-4
+    assert np.sqrt((e**2).mean()) <= factor * 1e-5
 
 
 @needs_cpp

@@ -22,6 +22,7 @@ except ModuleNotFoundError as e:
 _PUBLIC = {
     "Params": "pyasr.params",
     "backend": "pyasr.ops",
+    "cg": "pyasr.newton",
     "clip_sgd": "pyasr.optim",
     "ctc_loss": "pyasr.losses",
     "load": "pyasr.audio",
@@ -39,11 +40,12 @@ if TYPE_CHECKING:
     from pyasr import layers as layers
     from pyasr import models as models
     from pyasr.audio import load as load
-    from pyasr.losses import ctc_loss as ctc_loss
     from pyasr.features import MfccOptions as MfccOptions
     from pyasr.features import fbank as fbank
     from pyasr.features import mfcc as mfcc
     from pyasr.features import spectrogram as spectrogram
+    from pyasr.losses import ctc_loss as ctc_loss
+    from pyasr.newton import cg as cg
     from pyasr.ops import backend as backend
     from pyasr.optim import clip_sgd as clip_sgd
     from pyasr.params import Params as Params

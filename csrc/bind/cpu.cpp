@@ -7,6 +7,7 @@
 namespace pyasr::bind {
 
 void bind_probe(py::module_& m);
+void bind_cg(py::module_& m);
 void bind_clip_sgd(py::module_& m);
 void bind_ctc(py::module_& m);
 void bind_rnn(py::module_& m);
@@ -23,6 +24,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.attr("__version__") = PYASR_VERSION;
   bind::kernels();  // an unknown or unsupported PYASR_ISA is an error at import, not at the first call
   bind::bind_probe(m);
+  bind::bind_cg(m);
   bind::bind_clip_sgd(m);
   bind::bind_ctc(m);
   bind::bind_lstm(m);

@@ -9,6 +9,7 @@
 namespace pyasr::cpu::PYASR_ISA {
 
 extern const Probe probe;
+extern const Cg cg;
 extern const ClipSgd clip_sgd;
 extern const Ctc ctc;
 extern const Rnn rnn;
@@ -17,6 +18,6 @@ extern const Lstm lstm;
 extern const Mfcc mfcc;
 
 extern const Table table;
-const Table table = {PYASR_STRING(PYASR_ISA), lanes<float>, &probe, &clip_sgd, &ctc, &softmax, &mfcc, &lstm, &rnn};
+const Table table = {PYASR_STRING(PYASR_ISA), lanes<float>, &probe, &cg, &clip_sgd, &ctc, &softmax, &mfcc, &lstm, &rnn};
 
 }  // namespace pyasr::cpu::PYASR_ISA

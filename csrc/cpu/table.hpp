@@ -1,5 +1,6 @@
 // One table of kernels per instruction set. A new family adds its struct here and in table.cpp.
 #pragma once
+#include "pyasr/cg.hpp"
 #include "pyasr/clip_sgd.hpp"
 #include "pyasr/ctc.hpp"
 #include "pyasr/lstm.hpp"
@@ -14,6 +15,7 @@ struct Table {
   const char* isa;  // "v2", "v3", "v4" or "neon"
   int lanes;        // float32 lanes of a register
   const Probe* probe;
+  const Cg* cg;
   const ClipSgd* clip_sgd;
   const Ctc* ctc;
   const Softmax* softmax;

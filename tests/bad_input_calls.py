@@ -137,6 +137,7 @@ PUBLIC: dict[str, Callable[[], Arguments]] = {
     "Params": lambda: {"ops": backend("numpy"), "dtype": "float32"},
     "cg": like_row("cg"),
     "clip_sgd": like_row("clip_sgd"),
+    "ctc_loss": like_row("ctc_loss"),
     "load": lambda: {"path": recording(), "sample_rate": 8000},
     "fbank": wave_arguments,
     "mfcc": wave_arguments,

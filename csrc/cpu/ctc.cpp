@@ -23,8 +23,12 @@ namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
 constexpr double ln2 = 0.693147180559945309417;
-constexpr double no_exponent = -5e37;   // exponent of a cell that is zero: below that of any other
-constexpr double largest_logit = 1e34;  // finite logits beyond it count as it
+// The exponent of a cell that is zero, whatever its mantissa: pow2 of -inf, and of -inf - -inf, is 0.
+template <class T>
+constexpr T no_exponent = -static_cast<T>(__builtin_inf());
+// Finite logits beyond it count as it: its exponent is still finite.
+template <class T>
+constexpr T largest_logit = sizeof(T) == 4 ? static_cast<T>(2.3e38) : static_cast<T>(1.2e308);
 constexpr int normalize_every = 8, shift_every = 64;
 
 template <class T>
@@ -37,7 +41,7 @@ PYASR_INLINE Scaled<T> add(Scaled<T> a, Scaled<T> b, Scaled<T> c) {
   const Vec<T> e = vmax(vmax(a.e, b.e), c.e);
   return {a.m * pow2<T>(a.e - e) + b.m * pow2<T>(b.e - e) + c.m * pow2<T>(c.e - e), e};
 }
-// A mantissa in [1, 2), or zero.
+// A mantissa in [1, 2).
 template <class T>
 PYASR_INLINE Scaled<T> normalized(Scaled<T> a) {
   using F = Float<T>;
@@ -47,10 +51,15 @@ PYASR_INLINE Scaled<T> normalized(Scaled<T> a) {
   const VecInt<T> one_bits = reinterpret_cast<VecInt<T>>(splat<T>(1));
   const VecInt<T> base_bits = reinterpret_cast<VecInt<T>>(splat<T>(base));
   const VecInt<T> fraction = VecInt<T>{} - 1 + unit;
-  const Vec<T> m = reinterpret_cast<Vec<T>>((bits & fraction) | one_bits);
-  Vec<T> e = a.e + (reinterpret_cast<Vec<T>>((bits >> F::fraction_bits) | base_bits) - (base + F::bias));
-  e = e > T(no_exponent) ? e : splat<T>(T(no_exponent));
-  return {a.m == T(0) ? Vec<T>{} : m, a.m == T(0) ? splat<T>(T(no_exponent)) : e};
+  return {reinterpret_cast<Vec<T>>((bits & fraction) | one_bits),
+          a.e + (reinterpret_cast<Vec<T>>((bits >> F::fraction_bits) | base_bits) - (base + F::bias))};
+}
+
+template <class T>
+PYASR_INLINE Vec<T> clamped(Vec<T> x) {
+  constexpr T limit = largest_logit<T>;
+  x = x < -limit ? splat<T>(-limit) : x;
+  return x > limit ? splat<T>(limit) : x;
 }
 
 // What is kept of a frame: `registers` records of six registers each.
@@ -62,8 +71,7 @@ template <class T>
 struct Scratch {
   std::int64_t registers;  // that hold n + 1 cells
   T* row[4];               // the running row of cells, by Record
-  T* skip;                 // 1 where label(u-1) leads to label(u), else 0
-  T* skip_e;               // 0 there, else no_exponent
+  T* skip;                 // 0 where label(u-1) leads to label(u), else no_exponent
   T* logits;               // of the labels; entry n is the blank's, -inf behind it
   T* occupancy;            // of the labels
   T* records;              // [frames, registers, record_size, lanes]
@@ -81,7 +89,7 @@ template <class T>
 std::size_t worker_bytes(std::int64_t frames, std::int64_t labels) {
   const auto registers = static_cast<std::size_t>(registers_for<T>(labels));
   const auto f = static_cast<std::size_t>(frames);
-  return (8 * (registers + 2) + f * registers * record_size) * register_bytes + (f * sizeof(double) + 63) / 64 * 64;
+  return (7 * (registers + 2) + f * registers * record_size) * register_bytes + (f * sizeof(double) + 63) / 64 * 64;
 }
 
 // The workspace is laid out for the longest utterance; this one's registers lie close together.
@@ -97,7 +105,6 @@ Scratch<T> carve(char* workspace, std::int64_t frames, std::int64_t labels) {
   };
   for (T*& row : s.row) row = take_row();
   s.skip = take_row();
-  s.skip_e = take_row();
   s.logits = take_row();
   s.occupancy = take_row();
   s.records = p;
@@ -109,7 +116,7 @@ Scratch<T> carve(char* workspace, std::int64_t frames, std::int64_t labels) {
 template <class T>
 void start_row(const Scratch<T>& s, std::int64_t u) {
   for (std::int64_t i = -lanes<T>; i < (s.registers + 1) * lanes<T>; i += lanes<T>)
-    for (int k = 0; k < 4; ++k) store(s.row[k] + i, k % 2 ? splat<T>(T(no_exponent)) : Vec<T>{});
+    for (int k = 0; k < 4; ++k) store(s.row[k] + i, k % 2 ? splat(no_exponent<T>) : Vec<T>{});
   s.row[blank_m][u] = 1;
   s.row[blank_e][u] = 0;
 }
@@ -124,7 +131,7 @@ PYASR_INLINE Scaled<T> kept(const T* record, Record m) {
 }
 template <class T>
 PYASR_INLINE Scaled<T> masked(Scaled<T> a, const Scratch<T>& s, std::int64_t at) {
-  return {a.m * load(s.skip + at), a.e + load(s.skip_e + at)};
+  return {a.m, a.e + load(s.skip + at)};
 }
 template <class T>
 PYASR_INLINE Scaled<T> times(Scaled<T> a, Scaled<T> b) {
@@ -202,7 +209,7 @@ Occupancy<T> beta_step(const Scratch<T>& s, const T* frame, Scaled<T> blank, T t
 // Subtracts the largest exponent of the running row from all; returns it. Exponents stay small integers at any length.
 template <class T>
 double shift_row(const Scratch<T>& s, Range range) {
-  Vec<T> most = splat<T>(T(no_exponent));
+  Vec<T> most = splat(no_exponent<T>);
   for (std::int64_t at = range.begin * lanes<T>; at < range.end * lanes<T>; at += lanes<T>)
     most = vmax(vmax(load(s.row[blank_e] + at), load(s.row[label_e] + at)), most);
   const T largest = max_lanes<T>(most);
@@ -233,15 +240,14 @@ class Utterance {
     for (std::int64_t t = frames; t < a.frames; ++t) fill_row<T>(gradient(t), 0, a.V);
     if (a.mass)
       for (std::int64_t t = 0; t < a.frames; ++t) a.mass[t * a.B + b] = 1;
-    bool possible = prepare();
-    double log_p = 0;
-    if (!forward(possible, &log_p)) {
+    const bool possible = prepare();
+    if (!forward(possible)) {
       const T nan = static_cast<T>(__builtin_nan(""));
       finish(nan, nan);
       return;
     }
-    if (possible && log_p > -__builtin_inf() && backward(log_p)) {
-      a.loss[b] = static_cast<T>(log_z - log_p);
+    if (possible && mantissa > 0 && backward()) {
+      a.loss[b] = static_cast<T>(log_z - __builtin_log(mantissa) - exponent * ln2);
       return;
     }
     finish(a.zero_infinity ? 0 : static_cast<T>(__builtin_inf()), 0);
@@ -261,38 +267,35 @@ class Utterance {
     std::int64_t needed = n;
     for (std::int64_t u = -lanes<T>; u < (s.registers + 1) * lanes<T>; ++u) {
       const bool skips = u > 0 && u < n && labels[u] != labels[u - 1];
-      s.skip[u] = skips;
-      s.skip_e[u] = skips ? 0 : T(no_exponent);
-      s.logits[u] = -static_cast<T>(__builtin_inf());
+      s.skip[u] = skips ? 0 : no_exponent<T>;
+      s.logits[u] = no_exponent<T>;
       needed += u > 0 && u < n && !skips;
     }
     start_row(s, 0);
     return needed <= frames;
   }
 
-  // The emissions of a frame relative to its largest logit's power of two, which is returned.
-  double emit(const T* x, T* frame, T max) const {
+  // The emissions of a frame, by the power of two of its largest logit too small. That logit's own emission is
+  // returned.
+  T emit(const T* x, T* frame, T max) const {
     for (std::int64_t u = 0; u < n; ++u) s.logits[u] = x[labels[u]];
     s.logits[n] = x[a.blank];
-    constexpr T limit = T(largest_logit);
     // Beyond 2^14 (float32) exp_scaled loses more than the difference to the largest logit does.
     constexpr T large = sizeof(T) == 4 ? T(0x1p14) : T(0x1p30);
     const T origin = max > large || max < -large ? max : T(0);
-    const Vec<T> m = splat(max - origin);
-    const Vec<T> top = (m * static_cast<T>(1 / ln2) + Float<T>::magic) - Float<T>::magic;
+    const Scaled<T> top = exp_scaled<T>(splat(max - origin));
     for (std::int64_t r = 0; r < s.registers; ++r) {
-      const Vec<T> z = load(s.logits + r * lanes<T>), d = z - origin;
-      const Vec<T> c = d < -limit ? splat<T>(-limit) : d > limit ? splat<T>(limit) : d;
-      const Scaled<T> y = exp_scaled<T>(c);
+      const Vec<T> z = load(s.logits + r * lanes<T>);
+      const Scaled<T> y = exp_scaled<T>(clamped<T>(z - origin));
       T* record = frame + r * lanes<T> * record_size;
-      store(record + emission_m * lanes<T>, z == -static_cast<T>(__builtin_inf()) ? Vec<T>{} : y.m);
-      store(record + emission_e * lanes<T>, y.e - top);
+      store(record + emission_m * lanes<T>, y.m);
+      store(record + emission_e * lanes<T>, z == no_exponent<T> ? z : y.e - top.e);  // of -inf: zero
     }
-    return static_cast<double>(m[0]) - static_cast<double>(top[0]) * ln2;
+    return top.m[0];
   }
 
   // Softmax, emissions and alpha of every frame; false when a softmax is NaN.
-  bool forward(bool possible, double* log_p) {
+  bool forward(bool possible) {
     double product = 1, shift = 0;  // the sums' logarithms are taken together
     for (std::int64_t t = 0; t < frames; ++t) {
       const T* x = logits(t);
@@ -302,9 +305,8 @@ class Utterance {
       if (!possible) continue;
       scale_row<T>(y, T(1) / sum.sum, a.V);
       T* frame = s.frame(t);
-      log_z += emit(x, frame, sum.max);
-      product *= static_cast<double>(sum.sum);
-      if (product > 1e280) {
+      product *= static_cast<double>(sum.sum) * static_cast<double>(emit(x, frame, sum.max));
+      if (product > 1e280 || product < 1e-280) {
         log_z += __builtin_log(product);
         product = 1;
       }
@@ -319,28 +321,28 @@ class Utterance {
     }
     log_z += __builtin_log(product);
     const double e_blank = s.row[blank_e][n], e_label = s.row[label_e][n - 1];
-    total = e_blank > e_label ? e_blank : e_label;
-    const double m = static_cast<double>(s.row[blank_m][n]) * __builtin_exp2(e_blank - total) +
-                     static_cast<double>(s.row[label_m][n - 1]) * __builtin_exp2(e_label - total);
-    total += shift;
-    *log_p = m > 0 ? __builtin_log(m) + total * ln2 : -__builtin_inf();
-    mantissa = m;
+    const double most = e_blank > e_label ? e_blank : e_label;
+    if (most > -__builtin_inf()) {
+      mantissa = static_cast<double>(s.row[blank_m][n]) * __builtin_exp2(e_blank - most) +
+                 static_cast<double>(s.row[label_m][n - 1]) * __builtin_exp2(e_label - most);
+      exponent = most + shift;
+    }
     return true;
   }
 
   // Beta and the posteriors of every frame, subtracted from the softmax; false when some frame has none.
-  bool backward(double) {
+  bool backward() const {
     start_row(s, n);
     double shift = 0;
     for (std::int64_t t = frames - 1; t >= 0; --t) {
       const T* frame = s.frame(t);
       const Range range = reachable(s, t, frames, n);
       const Scaled<T> blank = blank_emission<T>(frame, n);
-      const T exponent = static_cast<T>(total - s.shift[t] - shift);
+      const T total = static_cast<T>(exponent - s.shift[t] - shift);
       const std::int64_t step = frames - 1 - t;
       const Occupancy<T> mass = step % normalize_every == normalize_every - 1
-                                    ? beta_step<T, true>(s, frame, blank, exponent, range)
-                                    : beta_step<T, false>(s, frame, blank, exponent, range);
+                                    ? beta_step<T, true>(s, frame, blank, total, range)
+                                    : beta_step<T, false>(s, frame, blank, total, range);
       if (step % shift_every == shift_every - 1) shift += shift_row(s, range);
       if (!(mass.all > 0)) return false;
       if (a.mass) a.mass[t * a.B + b] = static_cast<double>(mass.all) / mantissa;
@@ -357,8 +359,8 @@ class Utterance {
   const std::int64_t b, frames, n;  // n labels
   const std::int32_t* labels;       // [n]
   const Scratch<T> s;
-  double log_z = 0;                // of all frames' softmax denominators, relative to the emissions
-  double mantissa = 0, total = 0;  // p = mantissa * 2^total in the emissions' units
+  double log_z = 0;                   // what divides the emissions of all frames to make them a softmax
+  double mantissa = 0, exponent = 0;  // p = mantissa * 2^exponent / exp(log_z)
 };
 
 std::size_t workspace_bytes(std::int64_t frames, std::int64_t labels, std::size_t entry, int threads) noexcept {

@@ -36,7 +36,8 @@ def check(
     if bad.size:
         b, u = bad[0]
         door.value_error(
-            f"labels must lie in [0, V = {door['V']}) and differ from blank = {blank}, got {labels[b, u]} at ({b}, {u})"
+            f"the first label_lengths[{b}] = {label_lengths[b]} of labels[{b}] must lie in [0, V = {door['V']}) and differ "
+            f"from blank = {blank}, got {labels[b, u]} at ({b}, {u})"
         )
 
 
@@ -165,5 +166,6 @@ ROWS = (
         reason="relative rounding of a cell grows with the square root of the frames",
         bytes=loss_bytes,
         flops=loss_flops,
+        numba="pyasr.ops._numba_ctc:ctc_loss",
     ),
 )

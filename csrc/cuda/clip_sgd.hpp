@@ -2,7 +2,9 @@
 #pragma once
 #include <cstddef>
 
-#if !defined(PYASR_CUDA_ON_CPU)
+#if defined(PYASR_CUDA_ON_CPU)
+#include "emulation.hpp"
+#else
 #include <cuda_runtime_api.h>
 #endif
 

@@ -1,11 +1,11 @@
 """The cpp column. Written by `python tests/stubs.py` from the rows of pyasr.ops; tests/test_build.py compares."""
 
+from typing import Any
+
+import numpy as np
+
 from pyasr.ops._plan import MfccPlan
 from pyasr.ops.clip_sgd import StepInfo
-from pyasr.ops.lstm import LstmSaved
-from pyasr.ops.rnn import RnnSaved
-from typing import Any
-import numpy as np
 
 def clip_sgd(
     value: np.ndarray,
@@ -114,6 +114,14 @@ def softmax_cross_entropy(
 def spectrogram(
     wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None
 ) -> np.ndarray: ...
+
+class LstmSaved:
+    @property
+    def frames(self) -> Any: ...
+
+class RnnSaved:
+    @property
+    def frames(self) -> Any: ...
 
 api: Any  # a capsule with the C entry points, see include/pyasr/capi.h
 __version__: str

@@ -1,0 +1,114 @@
+"""The criteria: value, gradient and curvature hang together, and masks hold."""
+
+import numpy as np
+import pytest
+
+import pyasr
+from pyasr.losses import Ctc, SoftmaxCrossEntropy
+from pyasr.ops import why_not
+
+COLUMNS = [c for c in ("numpy", "cpp") if why_not(c) is None]
+
+
+def i4(*values):
+    return np.array(values, np.int32)
+
+
+def loss_cases():
+    rng = np.random.default_rng(4)
+    logits = rng.standard_normal((6, 4, 5))
+    lengths = i4(6, 4, 2, 6)
+    labels = i4([1, 2, -1], [3, 3, -1], [4, 4, -1], [-1, -1, -1])  # the third can not be aligned
+    frame_labels = rng.integers(0, 5, (6, 4), np.int32)
+    frame_labels[2, 1], frame_labels[:, 2] = -1, -1
+    for column in COLUMNS:
+        ops = pyasr.backend(column)
+        yield pytest.param(Ctc(ops), logits, lengths, labels, id=f"ctc-{column}")
+        yield pytest.param(Ctc(ops, reduction="sum"), logits, lengths, labels, id=f"ctc-sum-{column}")
+        yield pytest.param(SoftmaxCrossEntropy(ops), logits, lengths, frame_labels, id=f"frames-{column}")
+        yield pytest.param(SoftmaxCrossEntropy(ops), logits[0], None, i4(0, 4, -1, 2), id=f"rows-{column}")
+
+
+@pytest.mark.parametrize(("criterion", "logits", "lengths", "labels"), [*loss_cases()])
+def test_gradient_is_that_of_value(criterion, logits, lengths, labels):
+    direction, h = np.random.default_rng(5).standard_normal(logits.shape), 1e-5
+    up, down = (criterion(logits + s * h * direction, lengths, labels).value for s in (1, -1))
+    loss = criterion(logits, lengths, labels)
+    assert isinstance(loss.value, float) and loss.count == 3
+    np.testing.assert_allclose((loss.grad * direction).sum(), (up - down) / (2 * h), rtol=1e-7)
+    used = loss.losses[np.isfinite(loss.losses)]
+    factor = 1 / loss.count if criterion._mean else 1
+    np.testing.assert_allclose(loss.value, factor * used.sum(), rtol=1e-14)
+
+
+@pytest.mark.parametrize(("criterion", "logits", "lengths", "labels"), [*loss_cases()])
+def test_curvature_is_symmetric_semidefinite_and_zero_where_the_gradient_is_masked(criterion, logits, lengths, labels):
+    loss = criterion(logits, lengths, labels)
+    H = np.stack([loss.curvature(e.reshape(logits.shape)).ravel() for e in np.eye(logits.size)])
+    np.testing.assert_allclose(H, H.T, atol=1e-16)
+    assert np.linalg.eigvalsh(H).min() >= -1e-15
+    masked = (np.broadcast_to((loss.grad == 0).all(-1, keepdims=True), logits.shape)).ravel()
+    assert masked.any() and not H[masked].any() and not H[:, masked].any()
+    assert (np.diag(H)[~masked] > 0).all()
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_curvature_of_cross_entropy_is_its_hessian(column):
+    rng, h = np.random.default_rng(6), 1e-5
+    logits, v = rng.standard_normal((2, 5, 3, 4))
+    criterion, labels, lengths = (
+        SoftmaxCrossEntropy(pyasr.backend(column)),
+        rng.integers(-1, 4, (5, 3), np.int32),
+        i4(5, 4, 2),
+    )
+    up, down = (criterion(logits + s * h * v, lengths, labels).grad for s in (1, -1))
+    np.testing.assert_allclose(
+        criterion(logits, lengths, labels).curvature(v), (up - down) / (2 * h), rtol=1e-7, atol=1e-10
+    )
+
+
+def test_curvature_of_ctc_is_the_prior_part_of_its_hessian():
+    """Hessian = prior − posterior covariance of the path: with one possible path the posterior part is gone."""
+    rng, h = np.random.default_rng(6), 1e-5
+    logits, v = rng.standard_normal((2, 3, 1, 4))
+    criterion, labels, lengths = Ctc(pyasr.backend()), i4([1, 3, 2]), i4(3)
+    up, down = (criterion(logits + s * h * v, lengths, labels).grad for s in (1, -1))
+    np.testing.assert_allclose(
+        criterion(logits, lengths, labels).curvature(v), (up - down) / (2 * h), rtol=1e-7, atol=1e-10
+    )
+
+
+def test_criteria_leave_out_what_can_not_be_aligned_unless_told():
+    ops, logits, lengths, labels = pyasr.backend(), np.zeros((2, 2, 3)), i4(2, 2), i4([1, 2], [1, 1])
+    loss = Ctc(ops)(logits, lengths, labels)
+    assert loss.count == 1 and loss.losses.tolist()[1] == np.inf and not loss.grad[:, 1].any()
+    assert Ctc(ops, zero_infinity=False)(logits, lengths, labels).value == np.inf
+    none = Ctc(ops)(logits[:, 1:].copy(), lengths[1:], labels[1:])
+    assert none.value == 0 and none.count == 0 and not none.grad.any()
+    logits[0, 0, 0] = np.nan
+    assert np.isnan(Ctc(ops)(logits, lengths, labels).value)
+
+
+def test_criteria_name_what_does_not_fit():
+    ops = pyasr.backend()
+    with pytest.raises(ValueError, match='Ctc: reduction must be "mean" or "sum"'):
+        Ctc(ops, reduction="none")
+    with pytest.raises(ValueError, match="SoftmaxCrossEntropy: logits must have shape"):
+        SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), None, i4(1))
+    with pytest.raises(ValueError, match="SoftmaxCrossEntropy: lengths must be None or"):
+        SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), i4(1, 1), i4(1, 1))
+    with pytest.raises(ValueError, match="curvature: v must have shape"):
+        SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), None, i4(1, 1)).curvature(np.zeros(3))
+    with pytest.raises(ValueError, match=r"softmax_cross_entropy: labels must lie in \[-1, V = 3\), got 3 at 1"):
+        SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), None, i4(1, 3))
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("symbols", [1, 3, 40])
+def test_softmax_rows_with_infinities(column, symbols):
+    logits = np.zeros((5, symbols))
+    logits[1, 0], logits[2, -1], logits[3], logits[4, 0] = np.nan, np.inf, -np.inf, -np.inf
+    loss, grad = pyasr.backend(column).softmax_cross_entropy(logits, i4(0, -1, 0, 0, 0))
+    assert np.isfinite(loss[:2]).all() and not grad[1].any()
+    assert np.isnan(loss[2:4]).all() and np.isnan(grad[2:4]).all()
+    assert np.isnan(loss[4]) if symbols == 1 else loss[4] == np.inf and grad[4, 0] == -1

@@ -1,5 +1,6 @@
 """The cpp column. Written by `python tests/stubs.py` from the rows of pyasr.ops; tests/test_build.py compares."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,18 @@ import numpy as np
 from pyasr.ops._plan import MfccPlan
 from pyasr.ops.clip_sgd import StepInfo
 
+def cg(
+    A: Any,
+    b: np.ndarray,
+    x0: np.ndarray | None = None,
+    *,
+    rtol: float = 1e-05,
+    atol: float = 0.0,
+    maxiter: int | None = None,
+    M: Any = None,
+    callback: Callable[[np.ndarray], Any] | None = None,
+    threads: int | None = None,
+) -> tuple[np.ndarray, int]: ...
 def clip_sgd(
     value: np.ndarray,
     grad: np.ndarray,

@@ -150,7 +150,7 @@ def test_kernels_use_no_standard_templates():
 
 @needs_source
 def test_files_stay_small():
-    long = {p.name: n for p in [*sources("."), *modules()] if (n := len(p.read_text().splitlines())) > 420}
+    long = {p.name: n for p in [*sources("."), *modules()] if (n := len(p.read_text().splitlines())) > 450}
     assert not long
 
 

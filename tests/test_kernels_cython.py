@@ -42,39 +42,77 @@ def expected(value, grad, buffer=None, **options):
     return info.norm, value, buffer
 
 
-@pytest.fixture(scope="module")
-def entry():
-    """The function behind pyasr.kernels.clip_sgd, called through its address."""
+def entry(name, result, *arguments):
+    """A function of pyasr.kernels, called through its address."""
     import pyasr.kernels
 
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    name = ctypes.pythonapi.PyCapsule_GetName
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    capsule = pyasr.kernels.__pyx_capi__["clip_sgd"]
-    kind = ctypes.CFUNCTYPE(
-        ctypes.c_double, *[ctypes.c_void_p] * 3, ctypes.c_size_t, *[ctypes.c_double] * 4, ctypes.c_int
-    )
-    return kind(pointer(capsule, name(capsule)))
+    signature = ctypes.pythonapi.PyCapsule_GetName
+    signature.restype, signature.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    capsule = pyasr.kernels.__pyx_capi__[name]
+    return ctypes.CFUNCTYPE(result, *arguments)(pointer(capsule, signature(capsule)))
 
 
-def test_entry_point_updates_in_place(entry):
+P, N, D, I = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_double, ctypes.c_int
+
+
+@pytest.fixture(scope="module")
+def clip_sgd():
+    return entry("clip_sgd", D, P, P, P, N, D, D, D, D, I)
+
+
+def test_entry_point_updates_in_place(clip_sgd):
     value, grad, buffer = problem()
     want = expected(value, grad, buffer, lr=0.1, momentum=0.9, weight_decay=0.01, clip=("norm", 1.0))
-    norm = entry(value.ctypes.data, grad.ctypes.data, buffer.ctypes.data, 1000, 0.1, 0.9, 0.01, 1.0, 2)
+    norm = clip_sgd(value.ctypes.data, grad.ctypes.data, buffer.ctypes.data, 1000, 0.1, 0.9, 0.01, 1.0, 2)
     assert norm == want[0]
     np.testing.assert_array_equal(value, want[1])
     np.testing.assert_array_equal(buffer, want[2])
 
 
-def test_entry_point_reports_what_it_cannot_do(entry):
+def test_entry_point_reports_what_it_cannot_do(clip_sgd):
     value, grad, _ = problem()
     before = value.copy()
-    assert entry(value.ctypes.data, grad.ctypes.data, None, 1000, 0.1, 0.9, 0.0, np.inf, 1) == -1  # momentum, no buffer
-    assert entry(None, grad.ctypes.data, None, 1000, 0.1, 0.0, 0.0, np.inf, 1) == -1
+    assert (
+        clip_sgd(value.ctypes.data, grad.ctypes.data, None, 1000, 0.1, 0.9, 0.0, np.inf, 1) == -1
+    )  # momentum, no buffer
+    assert clip_sgd(None, grad.ctypes.data, None, 1000, 0.1, 0.0, 0.0, np.inf, 1) == -1
     grad[500] = np.nan
-    assert np.isnan(entry(value.ctypes.data, grad.ctypes.data, None, 1000, 0.1, 0.0, 0.0, np.inf, 1))
+    assert np.isnan(clip_sgd(value.ctypes.data, grad.ctypes.data, None, 1000, 0.1, 0.0, 0.0, np.inf, 1))
     np.testing.assert_array_equal(value, before)
+
+
+def test_ctc_entry_point():
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((9, 2, 5)).astype("f4")
+    lengths, labels, label_lengths = (
+        np.array([9, 6], "i4"),
+        np.array([[1, 1, 2], [3, 4, 0]], "i4"),
+        np.array([3, 2], "i4"),
+    )
+    loss, dlogits = np.empty(2, "f4"), np.empty_like(logits)
+    ctc_loss = entry("ctc_loss", I, P, P, P, P, P, P, N, N, N, N, ctypes.c_int32, I, I)
+    arrays = [a.ctypes.data for a in (logits, lengths, labels, label_lengths, loss, dlogits)]
+    assert ctc_loss(*arrays, 9, 2, 5, 3, 0, 0, 1) == 0
+    want = backend("cpp").ctc_loss(logits, lengths, labels, label_lengths)
+    np.testing.assert_array_equal(loss, want[0])
+    np.testing.assert_array_equal(dlogits, want[1])
+    labels[0, 0] = 5
+    assert ctc_loss(*arrays, 9, 2, 5, 3, 0, 0, 1) == -2
+    labels[0, 0], lengths[1] = 1, 10
+    assert ctc_loss(*arrays, 9, 2, 5, 3, 0, 0, 1) == -2
+
+
+def test_cg_entry_point():
+    A = np.array([[4, 1, 0], [1, 3, 1], [0, 1, 2]], "f4")
+    b, x = np.array([1, 2, 3], "f4"), np.zeros(3, "f4")
+    cg = entry("cg", ctypes.c_int64, P, P, P, N, D, D, ctypes.c_int64, I)
+    assert cg(A.ctypes.data, b.ctypes.data, x.ctypes.data, 3, 1e-6, 0.0, 30, 0) == 0
+    np.testing.assert_array_equal(x, backend("cpp").cg(A, b, rtol=1e-6)[0])
+    A[0, 1] = 2
+    assert cg(A.ctypes.data, b.ctypes.data, x.ctypes.data, 3, 1e-6, 0.0, 30, 0) == -(2**63)
+    assert cg(None, b.ctypes.data, x.ctypes.data, 3, 1e-6, 0.0, 30, 0) == -(2**63)
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")

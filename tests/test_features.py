@@ -71,7 +71,8 @@ def errors(got, want):
     return np.abs(got.astype(np.float64) - want)
 
 
-# The limits of docs: a float32 FFT gives every bin 1e-7 of the largest one; the lifter multiplies a log's error by up to 12.
+# A float32 FFT gives every bin 1e-7 of the largest one, so a lone weak bin may be off by a few 1e-4 in its log; the lifter
+# multiplies a log's error by up to 12.
 @needs_cpp
 @pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
 @pytest.mark.parametrize("name", [n for n in WAVES if n != "sweep"])
@@ -85,7 +86,7 @@ def test_accuracy(name, dtype):
     e = errors(backend("cpp").fbank(wave, fbank), backend("numpy").fbank(wave, fbank))
     # An offset unlike the first frame's is rounded with the samples: 20000 under a noise of 100.
     factor = 3 if name == "offset that jumps" else 1
-    assert e.max() <= factor * 3e-4
+    assert e.max() <= factor * 4e-4
     assert np.sqrt((e**2).mean()) <= factor * 1e-5
 
 

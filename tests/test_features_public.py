@@ -108,7 +108,7 @@ UNIT = np.zeros(1000, np.float32)
         ((UNIT, 16000), {"remove_dc": 1}, TypeError, "remove_dc must be True or False, got int"),
         ((UNIT, 16000), {"num_mels": [23]}, TypeError, "num_mels must be a plain value, got list"),
         ((UNIT, 16000), {"frame_length_ms": 5000}, ValueError, "2 to 65536 samples, got 80000"),
-        ((UNIT, 16000), {"frame_shift_ms": 0.01}, ValueError, "at least 1 sample"),
+        ((UNIT, 16000), {"frame_shift_ms": 0.01}, ValueError, "frame_shift_ms must give 1 to 65536 samples, got 0"),
         ((UNIT, 16000), {"frame_length_ms": 25.07, "round_to_power_of_two": False}, ValueError, "even frame length, got 401"),
         ((UNIT, 16000), {"use_log_fbank": False}, ValueError, "fbank only"),
         ((UNIT, 16000), {"out": np.zeros((3, 13), np.float32)}, ValueError, r"with T = 4, F = 13, got \(3, 13\)"),

@@ -69,7 +69,7 @@ NativePlan* build(Door& door, py::handle plan) {
   t.energy = energy_of(door, py::cast<std::string>(o.attr("energy")));
   t.fft = size("fft_size", 2, 65536);
   t.length = size("length", 2, t.fft);
-  t.shift = size("shift", 1, 1 << 24);
+  t.shift = size("shift", 1, 65536);
   t.features = size("features", 1, 1 << 20);
   const int half = t.fft / 2;
   if (t.fft % 2) door.value_error("plan.fft_size must be even, got " + std::to_string(t.fft));
@@ -78,7 +78,7 @@ NativePlan* build(Door& door, py::handle plan) {
   t.htk_compat = flag("htk_compat");
   t.power = flag("use_power");
   t.log = flag("use_log_fbank");
-  t.preemph = static_cast<float>(door.real_in("preemph", o.attr("preemph"), 0, 1));
+  t.keep = static_cast<float>(1 - door.real_in("preemph", o.attr("preemph"), 0, 1));
   t.mel_floor = flag("htk_mode") ? 1 : 0;
   t.energy_floor =
       std::max(0x1p-23f, static_cast<float>(door.real_in("energy_floor", o.attr("energy_floor"), 0, 1e30)));

@@ -118,10 +118,8 @@ class MfccOptions:
 
     def _check_sizes(self, door: Door) -> None:
         rate = f"at sample_rate = {self.sample_rate:g}"
-        if self.frame_shift < 1:
-            door.value_error(f"frame_shift_ms must give at least 1 sample, got {self.frame_shift_ms!r} {rate}")
-        if self.frame_shift > 2**24:
-            door.value_error(f"frame_shift_ms must give at most {2**24} samples, got {self.frame_shift} {rate}")
+        if not 1 <= self.frame_shift <= LARGEST_FFT:
+            door.value_error(f"frame_shift_ms must give 1 to {LARGEST_FFT} samples, got {self.frame_shift} {rate}")
         most = LARGEST_FFT if self.round_to_power_of_two else LARGEST_UNROUNDED
         if not 2 <= self.frame_length <= most:
             door.value_error(f"frame_length_ms must give 2 to {most} samples, got {self.frame_length} {rate}")

@@ -36,19 +36,20 @@ struct MfccTables {
   int ceps;      // C: coefficients
   int features;  // F: columns of the output
   bool snip_edges, remove_dc, htk_compat, power, log;
-  float preemph, mel_floor;  // mel_floor: 1 in HTK mode, else 0
-  float energy_floor;        // at least 2^-23
-  const float* window;       // [L + 1] times 1/2, which saves the real FFT's own factor; the last entry is 0
-  const int* sample;         // [L + 1] place of sample n of frame 0 in a tile: row * columns + column
-  int stages;                // of the complex FFT of N/2 points
-  const int* radix;          // [stages]
-  const float* twiddle;      // stage after stage [m / r, r - 1, 2]: e^{-2 pi i j q / m}
-  const int* order;          // [N/2] where the FFT leaves bin k
-  const float* split;        // [N/4 + 1, 2] e^{-2 pi i k / N}
-  const int* mel_begin;      // [M] first bin of a filter
-  const int* mel_offset;     // [M + 1] its weights in mel_weight
-  const float* mel_weight;   // [mel_offset[M]]
-  const float* dct;          // [M, C], lifter folded in
+  float keep;               // 1 - p
+  float mel_floor;          // 1 in HTK mode, else 0
+  float energy_floor;       // at least 2^-23
+  const float* window;      // [L + 1] times 1/2, which saves the real FFT's own factor; the last entry is 0
+  const int* sample;        // [L + 1] place of sample n of frame 0 in a tile: row * columns + column
+  int stages;               // of the complex FFT of N/2 points
+  const int* radix;         // [stages]
+  const float* twiddle;     // stage after stage [m / r, r - 1, 2]: e^{-2 pi i j q / m}
+  const int* order;         // [N/2] where the FFT leaves bin k
+  const float* split;       // [N/4 + 1, 2] e^{-2 pi i k / N}
+  const int* mel_begin;     // [M] first bin of a filter
+  const int* mel_offset;    // [M + 1] its weights in mel_weight
+  const float* mel_weight;  // [mel_offset[M]]
+  const float* dct;         // [M, C], lifter folded in
 };
 
 struct MfccArgs {

@@ -10,8 +10,9 @@ def need(module: str, extra: str = "train") -> ModuleType:
     """The module, or an ImportError that names the extra which brings it."""
     top = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        importlib.import_module(top)
     except ModuleNotFoundError as e:
         if e.name != top:
             raise
         raise ImportError(f'{top} is not installed: pip install "pyasr-kernels[{extra}]"', name=top) from e
+    return importlib.import_module(module)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pyasr._optional import need
+from pyasr.batches import host
 from pyasr.params import Params
 
 VERSION = 1
@@ -55,19 +56,14 @@ class Checkpoint:
             place[...] = params.ops.xp.asarray(self.tensors[name])
 
 
-def _host(array: Any) -> np.ndarray:
-    """A C-contiguous NumPy array of what may lie on a device."""
-    return np.ascontiguousarray(array.get() if hasattr(array, "get") else array)
-
-
 def save(path: str | os.PathLike[str], params: Params, config: dict[str, Any]) -> None:
     """Write weights, states and `config` (anything JSON can say) to `path`, atomically; its folder is made.
 
     Raises OSError when the disk refuses (the old file is then still there), TypeError for a config that is not JSON, ImportError
     naming the extra when safetensors is missing.
     """
-    tensors = {name: _host(params[name]) for name in params.names()}
-    tensors |= {STATE + name: _host(params.state_of(name)) for name in params.state_names()}
+    tensors = {name: np.ascontiguousarray(host(params[name])) for name in params.names()}
+    tensors |= {STATE + name: np.ascontiguousarray(host(params.state_of(name))) for name in params.state_names()}
     metadata = {
         "format": "pyasr",
         "version": str(VERSION),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
@@ -64,7 +66,7 @@ def extract(archive: Path, target: Path, wanted: Callable[[PurePosixPath], PureP
                 out.parent.mkdir(parents=True, exist_ok=True)
                 with out.open("xb") as file:
                     shutil.copyfileobj(data, file)
-    except (tarfile.TarError, EOFError, OSError) as e:
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as e:
         if isinstance(e, OSError) and e.errno is not None:
             raise
         raise ValueError(f"{archive.name} is not a readable archive: {e}") from e

@@ -1,0 +1,201 @@
+"""Spoken digits: train on the official training part of FSDD, stop by a held-out part of it, judge on the official test."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyasr import audio
+from pyasr._optional import need
+from pyasr.augment import add_noise, mask_times
+from pyasr.batches import bucketed, pad
+from pyasr.checkpoint import write_atomically
+from pyasr.counter import stream
+from pyasr.datasets import fsdd
+from pyasr.losses import SoftmaxCrossEntropy
+from pyasr.recognizer import FrontEnd, WordConfig, WordRecognizer
+from pyasr.schedules import one_cycle
+from pyasr.scoring import bootstrap_interval
+from pyasr.train import Step, fit
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `pyasr train fsdd` can be told."""
+
+    seed: int = 0
+    epochs: int = 10
+    hidden: int = 64  # of each direction
+    layers: int = 1
+    dropout: float = 0.0
+    batch_size: int = 32
+    peak: float = 0.5  # the largest learning rate of the cycle
+    momentum: float = 0.9
+    clip: float = 1.0
+    noise: float = 0.3  # deviation of the noise that is added to normalized features in training
+    masks: int = 1  # spans of frames that are masked per utterance in training
+
+
+@dataclass(frozen=True)
+class Score:
+    """Right answers over a set of recordings."""
+
+    right: int
+    total: int
+    interval: tuple[float, float]  # 95 % bootstrap, of the rate
+    loss: float  # mean, in nats
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.total
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.accuracy:.2f} % [{100 * low:.1f}, {100 * high:.1f}] ({self.right} of {self.total})"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished training leaves behind."""
+
+    test: Score
+    best_epoch: int  # counts from 1
+    seconds: dict[str, float]  # features, training
+    checkpoint: Path
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in training; the weights were saved to `path` after `step` updates."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        super().__init__(f"saved {path} at step {step}")
+        self.path, self.step = path, step
+
+
+def features_of(items: Sequence[fsdd.Recording], front_end: FrontEnd) -> list[np.ndarray]:
+    """[T, 39] of every recording; ValueError naming the file for one that is shorter than a frame."""
+    features = []
+    for item in items:
+        wave, _ = audio.load(item.path, front_end.sample_rate)
+        features.append(front_end(wave))
+        if len(features[-1]) == 0:
+            raise ValueError(
+                f"{item.path} must last at least 25 ms, got {1000 * len(wave) / front_end.sample_rate:.0f} ms"
+            )
+    return features
+
+
+def evaluate(recognizer: WordRecognizer, features: Sequence[np.ndarray], items: Sequence[fsdd.Recording]) -> Score:
+    """How many of the recordings are recognized. Raises ValueError for a recognizer of other words, or without recordings."""
+    if recognizer.config.words != fsdd.WORDS:
+        raise ValueError(f"evaluate: the recognizer must know the digits, got {', '.join(recognizer.config.words)}")
+    if not items:
+        raise ValueError("evaluate: there are no recordings")
+    logits, labels = recognizer.logits(features), np.array([r.digit for r in items])
+    right = logits.argmax(axis=1) == labels
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    return Score(int(right.sum()), len(items), bootstrap_interval(right), float(losses.mean()))
+
+
+def train(
+    ops: Any,
+    folder: Path,
+    out: Path,
+    options: Options,
+    *,
+    on_start: Callable[[int, int], None] = lambda epochs, steps: None,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
+) -> Result:
+    """Train on the recordings in `folder`; write best.safetensors, last.safetensors, metrics.jsonl and result.json into `out`.
+
+    `best` is the epoch with the fewest errors on the held-out part of the training recordings, at equal errors the lowest loss;
+    the test recordings are looked at once, at the end. The weights are a function of the recordings, the options and the backend.
+
+    Raises ValueError when a part of the split is empty, Interrupted after saving `last` on Ctrl-C.
+    """
+    need("safetensors")  # before the work, not after its first epoch
+    begin = time.perf_counter()
+    training, test = fsdd.split(fsdd.recordings(folder))
+    training, held_out = fsdd.hold_out(training, options.seed)
+    for name, part in (("training", training), ("held-out training", held_out), ("test", test)):
+        if not part:
+            raise ValueError(
+                f"{folder} has no {name} recordings: indices 0-4 are the test, 5-49 training, two or more per digit"
+            )
+    config = WordConfig(fsdd.WORDS, options.hidden, options.layers, options.dropout, fsdd.SAMPLE_RATE)
+    recognizer = WordRecognizer(ops, config, options.seed)
+    features, held_out_features, test_features = (
+        features_of(part, recognizer.front_end) for part in (training, held_out, test)
+    )
+    labels = np.array([r.digit for r in training], np.int32)
+    lengths = [len(f) for f in features]
+    steps = -(-len(training) // options.batch_size)  # of one epoch
+    features_seconds = time.perf_counter() - begin
+
+    def batches(epoch: int) -> Any:
+        for chosen in bucketed(lengths, options.batch_size, options.seed, epoch):
+            x, n = pad([_augmented(features[i], options, epoch, int(i)) for i in chosen])
+            yield ops.xp.asarray(x), ops.xp.asarray(n), ops.xp.asarray(labels[chosen])
+
+    out.mkdir(parents=True, exist_ok=True)
+    done, best, best_epoch = 0, (len(held_out) + 1, 0.0), 0
+    losses: list[float] = []
+
+    def after_step(step: Step) -> None:
+        nonlocal done
+        done = step.step + 1
+        losses.append(step.loss)
+        on_step(step)
+
+    def after_epoch(epoch: int) -> None:
+        nonlocal best, best_epoch
+        score = evaluate(recognizer, held_out_features, held_out)
+        record = {
+            "epoch": epoch + 1, "step": done, "loss": float(np.mean(losses)), "held_out_loss": score.loss,
+            "held_out_accuracy": score.accuracy, "seconds": time.perf_counter() - begin,
+        }  # fmt: skip
+        losses.clear()
+        if (score.total - score.right, score.loss) < best:
+            best, best_epoch = (score.total - score.right, score.loss), epoch + 1
+            recognizer.save(out / "best.safetensors", **notes, **record)
+        metrics.write(json.dumps(record) + "\n")
+        metrics.flush()
+        os.fsync(metrics.fileno())
+        on_epoch(record)
+
+    notes = {"recipe": "fsdd", "backend": ops.name, "options": asdict(options)}
+    on_start(options.epochs, steps)
+    with (out / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
+        try:
+            fit(
+                recognizer.model, SoftmaxCrossEntropy(ops), batches, epochs=options.epochs,
+                learning_rate=partial(one_cycle, total=options.epochs * steps, peak=options.peak),
+                momentum=options.momentum, clip=options.clip, seed=options.seed, on_step=after_step, on_epoch=after_epoch,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            recognizer.save(out / "last.safetensors", **notes, step=done)
+            raise Interrupted(out / "last.safetensors", done) from None
+    recognizer.save(out / "last.safetensors", **notes, step=done)
+    seconds = {"features": features_seconds, "training": time.perf_counter() - begin - features_seconds}
+    best_path = out / "best.safetensors"
+    score = evaluate(WordRecognizer.load(best_path, ops), test_features, test)
+    result = Result(score, best_epoch, seconds, best_path)
+    summary = {"test": asdict(score), "best_epoch": best_epoch, "seconds": seconds, **notes}
+    write_atomically(out / "result.json", (json.dumps(summary, indent=1) + "\n").encode())
+    return result
+
+
+def _augmented(features: np.ndarray, options: Options, epoch: int, utterance: int) -> np.ndarray:
+    """Noise and time masks, as a function of (seed, epoch, utterance); the given array is not changed."""
+    rng = stream("augment", options.seed, epoch, utterance)
+    return mask_times(add_noise(features, rng, options.noise), rng, options.masks, longest=10)

@@ -1,0 +1,354 @@
+"""Training from the command line: a small data set in the layout of FSDD, every backend, and what can go wrong."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+for package in ("click", "rich", "safetensors", "soundfile"):
+    pytest.importorskip(package, reason='needs the extra "train"')
+
+import soundfile
+
+import pyasr
+from pyasr import checkpoint, cli
+from pyasr.checkpoint import CheckpointError
+from pyasr.datasets import fsdd
+from pyasr.ops import why_not
+from pyasr.recognizer import WordConfig, WordRecognizer
+
+BACKENDS = [b for b in ("numpy", "numba", "cpp") if why_not(b) is None and pyasr.backend(b).column("lstm_forward")]
+SMALL = ["--epochs", "2", "--hidden", "8", "--batch-size", "8", "--quiet"]
+
+
+def spoken(digit, speaker, index):
+    """A fifth of a second or so whose two tones tell the digit, higher for one speaker, in a little noise."""
+    rng = np.random.default_rng([digit, speaker, index])
+    t = np.arange(int(1600 + 800 * rng.random())) / 8000
+    first, second = 300 + 90 * digit + 40 * speaker, 2600 - 170 * digit
+    sweep = 1 + 0.3 * t * (1 if digit % 2 else -1)
+    sound = np.sin(2 * np.pi * first * sweep * t) + 0.7 * np.sin(2 * np.pi * second * t)
+    return 0.2 * sound * np.hanning(len(t)) + 0.003 * rng.standard_normal(len(t))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("fsdd")
+    (root / "recordings").mkdir()
+    for digit in range(10):
+        for s, speaker in enumerate(("ada", "bob")):
+            for index in (0, 1, 5, 6, 7, 8, 9, 10):
+                path = root / "recordings" / f"{digit}_{speaker}_{index}.wav"
+                soundfile.write(path, spoken(digit, s, index), 8000, subtype="PCM_16")
+    (root / "recordings" / "README.txt").write_text("not a recording")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A run that was trained for long enough to be right."""
+    out = tmp_path_factory.mktemp("run")
+    argv = ["train", "fsdd", "--data", str(data), "--out", str(out), "--epochs", "12", "--hidden", "12"]
+    assert cli.main([*argv, "--batch-size", "8", "--quiet"]) == 0
+    return out
+
+
+def weights_hash(path):
+    tensors = checkpoint.load(path).tensors
+    return hashlib.sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_trains_on_every_backend(data, tmp_path, capsys, backend):
+    argv = ["train", "fsdd", "--data", str(data), "--out", str(tmp_path), "--backend", backend, *SMALL]
+    assert cli.main(argv) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in records] == [1, 2]
+    assert records[1]["loss"] < 0.95 * records[0]["loss"]
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["backend"] == backend
+    assert result["test"]["total"] == 40
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_learns_and_evaluates_and_transcribes(data, trained, capsys):
+    best = str(trained / "best.safetensors")
+    assert cli.main(["evaluate", "--checkpoint", best, "--data", str(data / "recordings"), "--json"]) == 0
+    score = json.loads(capsys.readouterr().out)
+    assert score["accuracy"] >= 0.9
+    assert score["interval"][0] <= score["accuracy"] <= score["interval"][1]
+    assert score == {**json.loads((trained / "result.json").read_text())["test"], "accuracy": score["accuracy"]}
+    files = [str(data / "recordings" / f"{d}_ada_0.wav") for d in range(10)]
+    assert cli.main(["transcribe", "--checkpoint", best, "--json", *files]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == files
+    assert np.mean([line["text"] == w for line, w in zip(lines, fsdd.WORDS, strict=True)]) >= 0.8
+    assert all(0 < line["probability"] <= 1 for line in lines)
+    assert cli.main(["transcribe", "--checkpoint", best, files[3]]) == 0
+    assert capsys.readouterr().out.strip() in fsdd.WORDS
+
+
+def test_same_seed_same_bits_for_any_thread_count_and_other_seed_other_bits(data, tmp_path):
+    hashes = []
+    for run, seed, threads in (("a", "1", "1"), ("b", "1", "2"), ("c", "2", "1")):
+        argv = [sys.executable, "-m", "pyasr", "train", "fsdd", "--data", data, "--out", tmp_path / run, "--seed", seed]
+        subprocess.run([*argv, "--threads", threads, *SMALL], check=True, cwd=tmp_path, capture_output=True)
+        hashes.append([weights_hash(tmp_path / run / name) for name in ("best.safetensors", "last.safetensors")])
+    assert hashes[0] == hashes[1]
+    assert hashes[0][1] != hashes[2][1]
+
+
+def test_ctrl_c_saves_and_exits_with_130(data, tmp_path):
+    argv = [
+        sys.executable,
+        "-m",
+        "pyasr",
+        "train",
+        "fsdd",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "run",
+        "--epochs",
+        "100000",
+    ]
+    process = subprocess.Popen(
+        [*argv, "--hidden", "8"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline().startswith("epoch   1")  # one plain line per epoch: this is not a terminal
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "interrupted, saved" in stderr
+    assert "Traceback" not in stderr
+    WordRecognizer.load(tmp_path / "run" / "last.safetensors", pyasr.backend())
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["train", "fsdd", "--data", "nowhere"], 1, "nowhere has no recordings such as recordings/7_jackson_0.wav"),
+        (["train", "fsdd", "--data", "."], 1, "has no recordings such as"),
+        (["train", "fsdd", "--epochs", "0"], 2, "epochs"),
+        (["train", "fsdd", "--backend", "abacus"], 2, "abacus"),
+        (["train", "nothing"], 2, "nothing"),
+        (["evaluate", "--checkpoint", "none.safetensors"], 1, "there is no checkpoint none.safetensors"),
+        (["transcribe"], 2, "FILE"),
+        (["fly"], 2, "fly"),
+    ],
+)
+def test_wrong_use_is_named_without_a_traceback(tmp_path, monkeypatch, capsys, argv, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(argv) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_transcribed_does_not_stop_the_others(data, trained, tmp_path, capsys):
+    good, bad, short = data / "recordings" / "3_bob_1.wav", tmp_path / "bad.wav", tmp_path / "short.wav"
+    bad.write_bytes(b"noise")
+    soundfile.write(short, np.zeros(100), 8000)
+    argv = ["transcribe", "--checkpoint", trained / "best.safetensors", bad, good, short, tmp_path / "none.wav"]
+    assert cli.main([str(a) for a in argv]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{good}\t")
+    assert len(out.splitlines()) == 1
+    for message in ("bad.wav is not a recording", "at least 25 ms, got 12 ms", "no file", "3 of 4 files"):
+        assert message in err
+
+
+def test_a_recording_without_a_frame_is_named(data, tmp_path, capsys):
+    for path in (data / "recordings").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    soundfile.write(tmp_path / "7_ada_5.wav", np.zeros(100), 8000)
+    assert cli.main(["train", "fsdd", "--data", str(tmp_path), "--out", str(tmp_path / "run"), *SMALL]) == 1
+    assert "7_ada_5.wav must last at least 25 ms" in capsys.readouterr().err
+
+
+def test_a_split_without_test_recordings_is_an_error(data, tmp_path, capsys):
+    for path in (data / "recordings").glob("*_5.wav"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert cli.main(["train", "fsdd", "--data", str(tmp_path), "--out", str(tmp_path / "run"), *SMALL]) == 1
+    assert "has no held-out training recordings" in capsys.readouterr().err
+
+
+# ---- checkpoints
+
+
+def small(words=("yes", "no"), hidden=4):
+    return WordRecognizer(pyasr.backend("numpy"), WordConfig(words, hidden), seed=3)
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
+    path, recognizer = tmp_path / "deep" / "a.safetensors", small()
+    recognizer.save(path, epoch=4)
+    again = WordRecognizer.load(path, pyasr.backend("numpy"))
+    assert again.config == recognizer.config
+    np.testing.assert_array_equal(again.params.value, recognizer.params.value)
+    assert checkpoint.load(path).config["notes"] == {"epoch": 4}
+    assert [p.name for p in path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_damaged_checkpoints_are_refused_with_the_path(tmp_path):
+    path = tmp_path / "a.safetensors"
+    small().save(path)
+    good = path.read_bytes()
+    damaged = [b"", b"x", good[:7], good[:100], good[:-1], b"\xff" * 8 + good[8:], good + b"more", b"\0" * len(good)]
+    damaged += [good[:40] + b"\xff" + good[41:], good.replace(b'"F32"', b'"F16"', 1)]
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="a.safetensors"):
+            WordRecognizer.load(path, pyasr.backend("numpy"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "not a checkpoint of pyasr"),
+        ({"version": "99"}, "format version 99, this pyasr reads 1"),
+        ({"config": "{"}, "no readable config"),
+        ({"config": "[" * 100_000}, "no readable config"),
+        ({"config": "[]"}, "config must be a JSON object, got list"),
+        ({"config": '{"kind": "cat"}'}, "must hold a word_classifier, got 'cat'"),
+        ({"config": '{"kind": "word_classifier"}'}, "model must have the fields words, hidden"),
+    ],
+)
+def test_strange_metadata_is_refused(tmp_path, change, message):
+    from safetensors.numpy import save
+
+    path = tmp_path / "a.safetensors"
+    metadata = {"format": "pyasr", "version": "1", "config": "{}", **change}
+    path.write_bytes(save({"a": np.zeros(3, np.float32)}, metadata))
+    with pytest.raises(CheckpointError, match=message):
+        WordRecognizer.load(path, pyasr.backend("numpy"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("hidden", 10**9, "model.hidden must lie in"),
+        ("hidden", "4", "model.hidden has the wrong type, str"),
+        ("layers", True, "model.layers has the wrong type, bool"),
+        ("words", [], "model.words must be a list of words"),
+        ("words", [1, 2], "model.words must be a list of words"),
+        ("surprise", 1, "model must have the fields"),
+    ],
+)
+def test_a_config_is_checked_before_anything_is_allocated(tmp_path, field, value, message):
+    path, recognizer = tmp_path / "a.safetensors", small()
+    model = {"words": ["yes", "no"], "hidden": 4, "layers": 1, "dropout": 0.0, "sample_rate": 8000, field: value}
+    checkpoint.save(path, recognizer.params, {"kind": "word_classifier", "model": model})
+    with pytest.raises(CheckpointError, match=message):
+        WordRecognizer.load(path, pyasr.backend("numpy"))
+
+
+def test_another_models_checkpoint_is_refused_and_changes_nothing(tmp_path):
+    path, other = tmp_path / "a.safetensors", small(hidden=5)
+    other.save(path)
+    recognizer = small()
+    before = recognizer.params.value.copy()
+    with pytest.raises(CheckpointError, match=r"lstm0.weight_ih_l0 must be float32 of shape \(2, 16, 39\)"):
+        checkpoint.load(path).restore(recognizer.params)
+    unlike = pyasr.Params(pyasr.backend("numpy"))
+    unlike.declare("something", (3,))
+    unlike.init(0)
+    with pytest.raises(CheckpointError, match="lacks something and has unknown lstm0"):
+        checkpoint.load(path).restore(unlike)
+    np.testing.assert_array_equal(recognizer.params.value, before)
+
+
+def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    path, recognizer = tmp_path / "a.safetensors", small()
+    recognizer.save(path)
+    before = path.read_bytes()
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, refuse)
+            with pytest.raises(OSError, match="No space"):
+                recognizer.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_killed_while_saving_leaves_a_checkpoint_that_loads(tmp_path):
+    path = tmp_path / "a.safetensors"
+    script = (
+        "import sys, pyasr\nfrom pyasr.recognizer import *\n"
+        "r = WordRecognizer(pyasr.backend('numpy'), WordConfig(('yes', 'no'), 64))\n"
+        "r.save(sys.argv[1])\nprint('ready', flush=True)\nwhile True: r.save(sys.argv[1])\n"
+    )
+    for delay in (0.0, 0.003, 0.017):
+        with subprocess.Popen([sys.executable, "-c", script, path], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(delay)
+            process.kill()
+        WordRecognizer.load(path, pyasr.backend("numpy"))
+
+
+# ---- without the extra
+
+
+def test_without_click_info_works_and_the_rest_exits_with_2(tmp_path):
+    block = "import sys; sys.modules['click'] = None; from pyasr.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    info = subprocess.run([sys.executable, "-c", block, "info"], cwd=tmp_path, capture_output=True, text=True)
+    assert info.returncode == 0
+    assert "pyasr" in info.stdout
+    train = subprocess.run([sys.executable, "-c", block, "train", "fsdd"], cwd=tmp_path, capture_output=True, text=True)
+    assert train.returncode == 2
+    assert 'pip install "pyasr-kernels[train]"' in train.stderr
+
+
+@pytest.mark.parametrize("package", ["soundfile", "safetensors"])
+def test_a_missing_package_exits_with_2_and_names_the_extra(data, tmp_path, monkeypatch, capsys, package):
+    for name in [m for m in sys.modules if m.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert cli.main(["train", "fsdd", "--data", str(data), "--out", str(tmp_path), *SMALL]) == 2
+    assert f'{package} is not installed: pip install "pyasr-kernels[train]"' in capsys.readouterr().err
+
+
+# ---- real recordings
+
+REAL = Path(os.environ.get("PYASR_DATA", "")) / "fsdd"
+needs_data = pytest.mark.skipif(
+    not os.environ.get("PYASR_DATA") or not REAL.is_dir(), reason="PYASR_DATA names no folder with fsdd"
+)
+
+
+@pytest.mark.data
+@needs_data
+def test_digits_of_the_official_split_are_recognized(tmp_path, capsys):
+    assert cli.main(["train", "fsdd", "--out", str(tmp_path), "--offline", "--epochs", "4", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["test"]["total"] == 300
+    assert result["accuracy"] >= 0.93
+
+
+@pytest.mark.data
+@needs_data
+def test_the_reference_backend_learns_real_digits(tmp_path, capsys):
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in (REAL / "recordings").glob("[0-9]_jackson_*.wav"):
+        index = int(path.stem.rpartition("_")[2])
+        if index < 3 or 5 <= index < 15:
+            (few / path.name).symlink_to(path)
+    argv = ["train", "fsdd", "--data", str(few), "--out", str(tmp_path), "--backend", "numpy", "--epochs", "8"]
+    assert cli.main([*argv, "--batch-size", "10", "--hidden", "16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] >= 0.7

@@ -47,7 +47,7 @@ def test_data_may_be_the_set_or_its_recordings(tmp_path, monkeypatch):
 def test_offline_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.delenv("PYASR_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="--offline forbids a download.*--data"):
+    with pytest.raises(FileNotFoundError, match=r"--offline forbids a download.*--data"):
         fsdd.locate(offline=True)
 
 
@@ -112,7 +112,7 @@ def test_archives_are_bounded(tmp_path, monkeypatch):
 def test_damaged_archives_are_refused(tmp_path, damage):
     path = archive(tmp_path / "a.tar.gz", [(f"{i}.wav", bytes(range(256)) * 50) for i in range(5)])
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match="a.tar.gz is not a readable archive"):
+    with pytest.raises(ValueError, match=r"a.tar.gz is not a readable archive"):
         _archive.extract(path, tmp_path, keep)
 
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pyasr._optional import need
+from pyasr.ops._door import Door
 
 # What a header may ask for. It is checked before anything is decoded or allocated: a header is a claim, not a fact.
 MAX_CHANNELS = 8
@@ -39,10 +40,7 @@ def load(path: str | os.PathLike[str] | BinaryIO, sample_rate: int | None = None
     (array([0. , 0.5], dtype=float32), 8000)
     """
     if sample_rate is not None:
-        if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, np.integer)):
-            raise TypeError(f"load: sample_rate must be an integer or None, got {type(sample_rate).__name__}")
-        if not MIN_RATE <= sample_rate <= MAX_RATE:
-            raise ValueError(f"load: sample_rate must lie in [{MIN_RATE}, {MAX_RATE}], got {sample_rate}")
+        sample_rate = Door("load").integer("sample_rate", sample_rate, MIN_RATE, MAX_RATE)
     source: Any = path
     if isinstance(path, (str, os.PathLike)):
         source = Path(path)
@@ -58,7 +56,7 @@ def load(path: str | os.PathLike[str] | BinaryIO, sample_rate: int | None = None
         raise ValueError(f"load: {name} holds NaN or infinite samples")
     if sample_rate is not None and rate != sample_rate:
         wave = np.ascontiguousarray(need("soxr").resample(wave, rate, sample_rate, quality="HQ"), np.float32)
-        rate = int(sample_rate)
+        rate = sample_rate
     return wave, rate
 
 

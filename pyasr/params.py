@@ -110,7 +110,9 @@ class Params:
         spelled = isinstance(dtype, (str, type, np.dtype))
         known = [d for d in FLOATS if spelled and dtype in (d.name, d.char, d.str, d.str[1:], d.type, d)]
         if not known:
-            raise TypeError(f"Params: dtype must be float32 or float64, got {str(dtype)[:80]}")
+            raise TypeError(
+                f"Params: dtype must be float32 or float64, got {str(dtype)[:80] if spelled else type(dtype).__name__}"
+            )
         self.ops = ops
         self.dtype = known[0]
         self._trained = _Layout(self.dtype.itemsize)

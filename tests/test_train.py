@@ -18,7 +18,10 @@ from pyasr.datasets import fsdd
 from pyasr.ops import why_not
 from pyasr.recognizer import WordRecognizer
 
-BACKENDS = [b for b in ("numpy", "numba", "cpp") if why_not(b) is None and pyasr.backend(b).column("lstm_forward")]
+NEEDED = ("mfcc", "lstm_forward", "lstm_backward", "softmax_cross_entropy", "clip_sgd")
+BACKENDS = [
+    b for b in ("numpy", "numba", "cpp") if why_not(b) is None and all(pyasr.backend(b).column(op) for op in NEEDED)
+]
 SMALL = ["--epochs", "2", "--hidden", "8", "--batch-size", "8", "--quiet"]
 
 

@@ -60,5 +60,6 @@ ROWS = (
         reason="one exp and a sum of V positive terms per entry",
         bytes=lambda logits, labels, **_: 2.0 * logits.nbytes,
         flops=lambda logits, labels, **_: 20.0 * logits.size,
+        numba="pyasr.ops._numba_softmax:softmax_cross_entropy",
     ),
 )

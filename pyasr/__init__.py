@@ -29,15 +29,17 @@ _PUBLIC = {
     "mfcc": "pyasr.features",
     "fbank": "pyasr.features",
     "spectrogram": "pyasr.features",
+    "wer": "pyasr.scoring",
     "MfccOptions": "pyasr.features",
 }
-_MODULES = ("features", "layers", "models")  # `pyasr.layers.Lstm` without another import
+_MODULES = ("features", "layers", "losses", "models")  # `pyasr.layers.Lstm` without another import
 
 __all__ = ["__version__", *_MODULES, *_PUBLIC]
 
 if TYPE_CHECKING:
     from pyasr import features as features
     from pyasr import layers as layers
+    from pyasr import losses as losses
     from pyasr import models as models
     from pyasr.audio import load as load
     from pyasr.features import MfccOptions as MfccOptions
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from pyasr.ops import backend as backend
     from pyasr.optim import clip_sgd as clip_sgd
     from pyasr.params import Params as Params
+    from pyasr.scoring import wer as wer
 
 
 def __getattr__(name: str) -> Any:

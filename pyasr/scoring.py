@@ -32,8 +32,8 @@ def wer(reference: str | Sequence[str], hypothesis: str | Sequence[str]) -> Word
 
     Follows jiwer 4.
 
-    >>> pyasr.wer("call me at two", "call at ten now")
-    WordErrors(errors=3, rate=0.75, substitutions=1, insertions=1, deletions=1)
+    >>> pyasr.wer("call me at two", "me at two or ten")
+    WordErrors(errors=3, rate=0.75, substitutions=0, insertions=2, deletions=1)
     """
     pair = []
     for name, text in (("reference", reference), ("hypothesis", hypothesis)):

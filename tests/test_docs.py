@@ -52,7 +52,11 @@ def test_public_name_is_documented_with_an_example(name):
     assert len(doc.splitlines()[0]) > 20
 
 
-@pytest.mark.parametrize("name", [n for n in PUBLIC if n in rows()])
+# The features' rows take a plan; their public functions make it from options.
+SAME_SIGNATURE = [n for n in PUBLIC if n in rows() and "plan" not in inspect.signature(rows()[n].reference).parameters]
+
+
+@pytest.mark.parametrize("name", SAME_SIGNATURE)
 def test_public_op_has_the_signature_of_its_row(name):
     public, row = inspect.signature(getattr(pyasr, name)), inspect.signature(rows()[name].reference)
     assert [(p.name, p.kind, p.default) for p in public.parameters.values()] == [

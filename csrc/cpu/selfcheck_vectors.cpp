@@ -1,0 +1,174 @@
+// clip_sgd, softmax_cross_entropy, ctc_loss and cg against plain loops in float64.
+#include "cpu/selfcheck.hpp"
+
+namespace pyasr::selfcheck {
+namespace {
+
+using cpu::Table;
+
+template <class T>
+double clip_sgd_of(const Table& table, const Runtime& runtime) {
+  double worst = 0;
+  for (const std::size_t n : {0u, 1u, 67u, 16385u, 100003u}) {
+    auto value = random<T>(n, 1), buffer = random<T>(n, 2);
+    const auto grad = random<T>(n, 3);
+    std::vector<double> want(value.begin(), value.end());
+    double squares = 0;
+    for (const T g : grad) squares += static_cast<double>(g) * static_cast<double>(g);
+    const double norm = std::sqrt(squares), scale = norm > 0.5 ? 0.5 / norm : 1;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double g = scale * grad[i] + 0.01 * want[i], m = 0.9 * buffer[i] + g;
+      want[i] -= 0.1 * (g + 0.9 * m);
+    }
+    ClipSgdArgs<T> args{value.data(), grad.data(), buffer.data(), n, {}};
+    args.options = {0.1, 0.9, 0, 0.01, 0.5, 0, 1, true, false, false, Clip::norm, NonFinite::skip};
+    Memory scratch(table.clip_sgd->workspace_bytes(n));
+    ClipSgdResult r{};
+    if constexpr (sizeof(T) == 4)
+      r = table.clip_sgd->f32(args, scratch.get(), runtime);
+    else
+      r = table.clip_sgd->f64(args, scratch.get(), runtime);
+    worst = std::fmax(worst, std::fmax(off(value, want), std::fabs(r.norm - norm) / (norm + 1e-30)));
+  }
+  return worst;
+}
+
+template <class T>
+double softmax_of(const Table& table, const Runtime& runtime) {
+  constexpr std::int64_t N = 5, V = 37;
+  const auto logits = random<T>(N * V, 4);
+  const std::int32_t labels[N] = {0, 36, -1, 7, 7};
+  std::vector<T> loss(N), dlogits(N * V);
+  std::vector<double> want_loss(N), want(N * V);
+  for (std::int64_t n = 0; n < N; ++n) {
+    if (labels[n] < 0) continue;
+    double sum = 0;
+    for (std::int64_t v = 0; v < V; ++v) sum += std::exp(static_cast<double>(logits[n * V + v]));
+    for (std::int64_t v = 0; v < V; ++v)
+      want[n * V + v] = std::exp(static_cast<double>(logits[n * V + v])) / sum - (v == labels[n]);
+    want_loss[n] = std::log(sum) - logits[n * V + labels[n]];
+  }
+  const SoftmaxArgs<T> args{logits.data(), labels, loss.data(), dlogits.data(), N, V};
+  if constexpr (sizeof(T) == 4)
+    table.softmax->f32(args, runtime);
+  else
+    table.softmax->f64(args, runtime);
+  return std::fmax(off(loss, want_loss), off(dlogits, want));
+}
+
+double log_add(double a, double b) {
+  if (a == -INFINITY) return b;
+  if (b == -INFINITY) return a;
+  return a > b ? a + std::log1p(std::exp(b - a)) : b + std::log1p(std::exp(a - b));
+}
+
+// -log p of one utterance by the forward recursion over labels with blanks (0) between.
+double ctc_plain(const std::vector<double>& logits /* [T,V] */, std::size_t T, std::size_t V,
+                 const std::vector<int>& labels) {
+  std::vector<int> path{0};
+  for (const int l : labels) path.insert(path.end(), {l, 0});
+  std::vector<double> alpha(path.size(), -INFINITY);
+  for (std::size_t t = 0; t < T; ++t) {
+    double sum = 0;
+    for (std::size_t v = 0; v < V; ++v) sum += std::exp(logits[t * V + v]);
+    std::vector<double> next(path.size());
+    for (std::size_t i = 0; i < path.size(); ++i) {
+      double a = t ? alpha[i] : (i < 2 ? 0 : -INFINITY);
+      if (t && i > 0) a = log_add(a, alpha[i - 1]);
+      if (t && i > 1 && path[i] != 0 && path[i] != path[i - 2]) a = log_add(a, alpha[i - 2]);
+      next[i] = a + logits[t * V + static_cast<std::size_t>(path[i])] - std::log(sum);
+    }
+    alpha = next;
+  }
+  return -(labels.empty() ? alpha[0] : log_add(alpha[path.size() - 1], alpha[path.size() - 2]));
+}
+
+template <class T>
+double ctc_of(const Table& table, const Runtime& runtime) {
+  constexpr std::size_t frames = 12, B = 3, V = 6, U = 4;
+  const auto logits = random<T>(frames * B * V, 5);
+  const std::int32_t lengths[B] = {12, 9, 3}, label_lengths[B] = {4, 3, 0};
+  const std::int32_t labels[B * U] = {1, 1, 2, 5, 3, 4, 3, 0, 0, 0, 0, 0};
+  std::vector<T> loss(B), dlogits(frames * B * V);
+  std::vector<double> want_loss(B), want(frames * B * V);
+  for (std::size_t b = 0; b < B; ++b) {
+    const auto T_b = static_cast<std::size_t>(lengths[b]);
+    std::vector<double> own(T_b * V);
+    for (std::size_t t = 0; t < T_b; ++t)
+      for (std::size_t v = 0; v < V; ++v) own[t * V + v] = logits[(t * B + b) * V + v];
+    const std::vector<int> path(labels + b * U, labels + b * U + label_lengths[b]);
+    want_loss[b] = ctc_plain(own, T_b, V, path);
+    for (std::size_t t = 0; t < T_b; ++t)
+      for (std::size_t v = 0; v < V; ++v) {  // central differences: 1e-9 of the gradient
+        const double middle = own[t * V + v], h = 1e-4;
+        own[t * V + v] = middle + h;
+        const double above = ctc_plain(own, T_b, V, path);
+        own[t * V + v] = middle - h;
+        want[(t * B + b) * V + v] = (above - ctc_plain(own, T_b, V, path)) / (2 * h);
+        own[t * V + v] = middle;
+      }
+  }
+  CtcArgs<T> args{};
+  args.logits = logits.data();
+  args.lengths = lengths;
+  args.labels = labels;
+  args.label_lengths = label_lengths;
+  args.loss = loss.data();
+  args.dlogits = dlogits.data();
+  args.frames = frames;
+  args.B = B;
+  args.V = V;
+  args.U = U;
+  Memory scratch(table.ctc->workspace_bytes(frames, U, sizeof(T), runtime.threads));
+  if constexpr (sizeof(T) == 4)
+    table.ctc->f32(args, scratch.get(), runtime);
+  else
+    table.ctc->f64(args, scratch.get(), runtime);
+  return std::fmax(off(loss, want_loss), off(dlogits, want));
+}
+
+// |b - A x| / |b|, and infinity where cg says that it failed.
+template <class T>
+double cg_of(const Table& table, const Runtime& runtime) {
+  constexpr std::size_t n = 83;
+  const auto root = random<T>(n * n, 6), b = random<T>(n, 7);
+  std::vector<T> A(n * n);
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = 0; j <= i; ++j) {
+      double sum = i == j ? 1 : 0;
+      for (std::size_t k = 0; k < n; ++k) sum += static_cast<double>(root[i * n + k]) * root[j * n + k] / n;
+      A[i * n + j] = A[j * n + i] = static_cast<T>(sum);
+    }
+  CgState<T> s{};
+  s.A = A.data();
+  s.b = b.data();
+  s.n = n;
+  s.rtol = 1e-6;
+  s.maxiter = 10 * n;
+  const CgOf<T>* op = nullptr;
+  if constexpr (sizeof(T) == 4)
+    op = &table.cg->f32;
+  else
+    op = &table.cg->f64;
+  Memory scratch(op->workspace_bytes(n, true));
+  op->lay_out(s, scratch.get());
+  op->solve(s, runtime);
+  if (s.info != 0) return INFINITY;
+  std::vector<double> product(n);
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = 0; j < n; ++j) product[i] += static_cast<double>(A[i * n + j]) * s.best[j];
+  return off(product, b);
+}
+
+}  // namespace
+
+#define PYASR_BOTH(name)                                                                     \
+  double name(const Table& table, const Runtime& runtime, bool in_double) {                  \
+    return in_double ? name##_of<double>(table, runtime) : name##_of<float>(table, runtime); \
+  }
+PYASR_BOTH(clip_sgd)
+PYASR_BOTH(softmax)
+PYASR_BOTH(ctc)
+PYASR_BOTH(cg)
+
+}  // namespace pyasr::selfcheck

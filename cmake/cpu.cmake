@@ -15,6 +15,9 @@ endif()
 if(PYASR_SANITIZE)
   add_compile_options(-fsanitize=${PYASR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   add_link_options(-fsanitize=${PYASR_SANITIZE})
+  set(PYASR_OPTIMIZE -O1)  # at -O3 the instrumented kernels take minutes to compile
+else()
+  set(PYASR_OPTIMIZE -O3)
 endif()
 
 set(PYASR_CPU_SOURCES csrc/cpu/table.cpp csrc/cpu/probe.cpp)
@@ -32,7 +35,7 @@ foreach(isa IN LISTS PYASR_ISAS)
   target_include_directories(kernels_${isa} PRIVATE csrc)
   target_link_libraries(kernels_${isa} PRIVATE headers)
   target_compile_definitions(kernels_${isa} PRIVATE PYASR_ISA=${isa})
-  target_compile_options(kernels_${isa} PRIVATE -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fno-exceptions
+  target_compile_options(kernels_${isa} PRIVATE ${PYASR_OPTIMIZE} -fno-math-errno -fno-trapping-math -ffp-contract=fast -fno-exceptions
     -fno-rtti -Wall -Wextra -Wno-psabi ${PYASR_FLAGS_${isa}})
   target_sources(pyasr_cpu PRIVATE $<TARGET_OBJECTS:kernels_${isa}>)
   target_compile_definitions(pyasr_cpu PRIVATE PYASR_HAVE_${isa})

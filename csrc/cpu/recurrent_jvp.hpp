@@ -2,12 +2,28 @@
 // tangent of h is one product per chunk, [dx | x | h_before | 1] [w_ih | dw_ih | dw_hh | dbias]ᵀ; tangents that are
 // null have no columns in it. Then step by step pre += dh w_hhᵀ with the saved weights, and the tangent of the cell.
 //
+// Tangents are linear, so large ones (an entry of 3e38 would overflow in the products, though the result may be small)
+// are scaled down by a power of two, which changes no bits, and their results up again.
+//
 // Flops: 4 * frames * G*H * (D + H) when everything has a tangent: twice forward.
 #pragma once
 #include "cpu/recurrent_forward.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
+
+template <class T>
+bool any_large(const T* v, long n) {
+  constexpr T limit = sizeof(T) == 4 ? T(0x1p64) : T(0x1p512);
+  bool large = false;
+  for (long i = 0; v && i < n; ++i) large |= v[i] > limit || v[i] < -limit;
+  return large;
+}
+template <class T>
+void scale(T* v, long n, T by) {
+  if (by != 1)
+    for (long i = 0; i < n; ++i) v[i] *= by;
+}
 
 template <class T, class Cell>
 struct JvpScratch {
@@ -50,6 +66,7 @@ struct JvpPass {
   const RecurrentJvp<T>& a;
   const JvpScratch<T, Cell>& w;
   const Runtime& runtime;
+  T unit;  // factor of every tangent inside, 1 or a negative power of two
 
   void pack(int d, long panel) const {
     const long c = panel * Tile<T>::columns, width = panel_width<T>(c, k.Gp);
@@ -58,6 +75,7 @@ struct JvpPass {
       __builtin_memcpy(to, k.direction[d].w_ih + c * (k.D + 1), static_cast<std::size_t>(k.D * width) * sizeof(T));
       to += k.D * width;
     }
+    T* const tangents = to;
     if (a.dw_ih) {
       pack_forward<T, G>(to, c, width, a.dw_ih + d * G * k.H * k.D, k.D, k.H);
       to += k.D * width;
@@ -67,6 +85,7 @@ struct JvpPass {
       to += k.H * width;
     }
     if (a.dbias) pack_forward<T, G>(to, c, width, a.dbias + d * G * k.H, 1, k.H);
+    scale(tangents, (w.inner - (a.dx ? k.D : 0)) * width, unit);
   }
 
   void input_product(int d, const Chunk& chunk, long r0, long r1, const ChunkScratch<T>& scratch) const {
@@ -77,7 +96,12 @@ struct JvpPass {
         scratch.row[i] = i * k.Gp;
         T* to = sliver_row(scratch.slivers, i, w.inner);
         const long frame = k.frame(d, s, r) * k.D;
-        if (a.dx) to = spread(to, a.dx + frame, k.D);
+        if (a.dx) {
+          T* const tangents = to;
+          to = spread(to, a.dx + frame, k.D);
+          if (unit != 1)
+            for (long j = 0; j < k.D; ++j) tangents[j * Tile<T>::rows] *= unit;
+        }
         if (a.dw_ih) to = spread(to, a.x + frame, k.D);
         if (a.dw_hh) to = spread(to, k.before(from.h, from.h_init, s, r), k.H);
         if (a.dbias) *to = 1;
@@ -111,6 +135,14 @@ struct JvpPass {
     }
   }
 
+  // Undoes `unit` in the results of a sequence.
+  void unscale(int d, long b) const {
+    const long state = (d * k.B + b) * k.H;
+    scale(a.dhn + state, k.H, 1 / unit);
+    if constexpr (G == 4) scale(a.dcn + state, k.H, 1 / unit);
+    for (long t = 0; t < k.length[b]; ++t) scale(a.dy + ((t * k.B + b) * k.S + d) * k.H, k.H, 1 / unit);
+  }
+
   void part(int d, long r0, long r1, int worker, const ChunkScratch<T>& scratch) const {
     const auto bytes = static_cast<std::size_t>(k.H) * sizeof(T);
     for (long s = 0; s < k.T_;) {
@@ -129,6 +161,7 @@ struct JvpPass {
       if (length == 0) __builtin_memcpy(a.dhn + state, w.direction[d].dh[0] + r * k.Hp, bytes);
       if constexpr (G == 4) __builtin_memcpy(a.dcn + state, w.direction[d].dc + r * k.Hp, bytes);
       for (long t = length; t < k.T_; ++t) __builtin_memset(a.dy + ((t * k.B + b) * k.S + d) * k.H, 0, bytes);
+      unscale(d, b);
     }
   }
 };
@@ -143,12 +176,21 @@ void jvp(const RecurrentShape& shape, const RecurrentJvp<T>& a, void* workspace,
   const Saved<T, Cell> k(shape, const_cast<void*>(a.saved));
   const long inner = (a.dx ? k.D : 0) + (a.dw_ih ? k.D : 0) + (a.dw_hh ? k.H : 0) + (a.dbias ? 1 : 0);
   const JvpScratch<T, Cell> w(k, inner, runtime.threads, workspace);
-  const JvpPass<T, Cell> pass{k, a, w, runtime};
+  const long gate_rows = k.S * Cell::gates * k.H, states = k.S * k.B * k.H;
+  const bool large = any_large(a.dx, k.T_ * k.B * k.D) || any_large(a.dw_ih, gate_rows * k.D) ||
+                     any_large(a.dw_hh, gate_rows * k.H) || any_large(a.dbias, gate_rows) || any_large(a.dh0, states) ||
+                     any_large(a.dc0, states);
+  const T unit = !large ? T(1) : sizeof(T) == 4 ? T(0x1p-64) : T(0x1p-512);
+  const JvpPass<T, Cell> pass{k, a, w, runtime, unit};
   const long panels = divide_up(k.Gp, Tile<T>::columns);
   parallel_for(runtime, k.S * panels, [&](long i, int) { pass.pack(static_cast<int>(i / panels), i % panels); });
   for (int d = 0; d < k.S; ++d) {
     by_rank(k, a.dh0 ? a.dh0 + d * k.B * k.H : nullptr, w.direction[d].dh[0]);
-    if constexpr (Cell::gates == 4) by_rank(k, a.dc0 ? a.dc0 + d * k.B * k.H : nullptr, w.direction[d].dc);
+    scale(w.direction[d].dh[0], k.B * k.Hp, unit);
+    if constexpr (Cell::gates == 4) {
+      by_rank(k, a.dc0 ? a.dc0 + d * k.B * k.H : nullptr, w.direction[d].dc);
+      scale(w.direction[d].dc, k.B * k.Hp, unit);
+    }
   }
   if (runtime.stop(runtime.self)) return;
   const Parts parts(k, runtime.threads);

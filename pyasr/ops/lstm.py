@@ -151,4 +151,5 @@ def lstm_jvp(
     return dy.reshape(T, B, S * H).astype(dtype), dhn.astype(dtype), dcn.astype(dtype)
 
 
-ROWS = rec.table(lstm_forward, lstm_backward, lstm_jvp, gates=4)
+TWINS = ("pyasr.ops._numba_lstm:forward", "pyasr.ops._numba_lstm:backward")
+ROWS = rec.table(lstm_forward, lstm_backward, lstm_jvp, gates=4, numba=TWINS)

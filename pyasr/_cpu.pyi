@@ -1,10 +1,12 @@
 """The cpp column. Written by `python tests/stubs.py` from the rows of pyasr.ops; tests/test_build.py compares."""
 
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
 from pyasr.ops._plan import MfccPlan
 from pyasr.ops.clip_sgd import StepInfo
-from typing import Any
-import numpy as np
 
 def cg(
     A: Any,

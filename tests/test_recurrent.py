@@ -1,0 +1,205 @@
+"""lstm and rnn: torch's own numbers, neighbors in a batch, and inputs at the edge of the number range."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyasr.ops import rows, why_not
+from pyasr.ops._op import backend, has
+
+ORACLE = np.load(Path(__file__).parent / "oracle" / "lstm_torch.npz")
+CASES = sorted({name.partition("_")[0] for name in ORACLE.files})
+STATES = {"lstm": ("h", "c"), "rnn": ("h",)}
+FAMILY_COLUMNS = [
+    (family, column)
+    for family in STATES
+    for column in ("numpy", "cpp", "numba")
+    if why_not(column) is None and has(rows()[f"{family}_forward"], column)
+]
+CPP = [pytest.param(f, id=f) for f, column in FAMILY_COLUMNS if column == "cpp"]
+
+
+def ops_of(family, column):
+    """(forward, backward) of a family."""
+    return (getattr(backend(column), f"{family}_{verb}") for verb in ("forward", "backward"))
+
+
+def zeros_like(*arrays):
+    return {name: np.zeros_like(a) for name, a in zip(("dw_ih", "dw_hh", "dbias"), arrays, strict=True)}
+
+
+def example(family, T, B, D, H, S, dtype="float32", seed=0):
+    """(x, lengths, the weights, the states); every sequence is full."""
+    rng = np.random.default_rng(seed)
+    gates = 4 * H if family == "lstm" else H
+
+    def normal(*shape):
+        return (0.5 * rng.standard_normal(shape)).astype(dtype)
+
+    weights = [normal(S, gates, D), normal(S, gates, H), normal(S, gates)]
+    return normal(T, B, D), np.full(B, T, np.int32), weights, [normal(S, B, H) for _ in STATES[family]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("case", "family", "column"), [(c, f, column) for f, column in FAMILY_COLUMNS for c in CASES if c.startswith(f)]
+)
+def test_agrees_with_torch(case, family, column, dtype):
+    forward, backward = ops_of(family, column)
+
+    def want(name):
+        return ORACLE[f"{case}_{name}"]
+
+    def given(*names):
+        return [want(n) if n == "lengths" else want(n).astype(dtype) for n in names]
+
+    letters = STATES[family]
+    *out, saved = forward(*given("x", "lengths", "w_ih", "w_hh", "bias", *(f"{s}0" for s in letters)))
+    written = zeros_like(*given("w_ih", "w_hh", "bias"))
+    back = backward(saved, *given("dy", *(f"d{s}n" for s in letters)), **written)
+    got = dict(zip(["y", *(f"{s}n" for s in letters)], out, strict=True))
+    got |= dict(zip(["dx", *(f"d{s}0" for s in letters)], back, strict=True)) | written
+    for name, array in got.items():
+        reference = want(name)
+        error = np.linalg.norm(array - reference) / np.linalg.norm(reference)
+        assert error <= rows()[f"{family}_backward"].tolerance[dtype], f"{name} differs by {error:.1e}"
+
+
+@pytest.mark.parametrize("family", CPP)
+@pytest.mark.parametrize(("H", "S"), [(17, 2), (64, 1)])
+def test_a_sequence_does_not_see_its_neighbors(family, H, S):
+    forward, backward = ops_of(family, "cpp")
+    jvp = getattr(backend("cpp"), f"{family}_jvp")
+    T, B, D = 40, 23, 5
+    x, lengths, weights, states = example(family, T, B, D, H, S)
+    rng = np.random.default_rng(1)
+    lengths[:] = rng.integers(0, T + 1, B)
+    dy = rng.standard_normal((T, B, S * H)).astype("float32")
+    dends = [np.ascontiguousarray(s[:, ::-1]) for s in states]
+
+    def run(some):
+        part = [np.ascontiguousarray(a[:, some]) for a in (x, dy, *states, *dends)]
+        px, pdy, pstates, pdends = part[0], part[1], part[2 : 2 + len(states)], part[2 + len(states) :]
+        *out, saved = forward(px, lengths[some], *weights, *pstates)
+        back = backward(saved, pdy, *pdends, **zeros_like(*weights))
+        return [*out, *back, *jvp(saved, px, *weights, *pstates)]
+
+    together = run(slice(None))
+    for some in (slice(0, 1), slice(7, 9), slice(3, 16)):
+        for a, b in zip(run(some), together, strict=True):
+            assert a.tobytes() == np.ascontiguousarray(b[:, some]).tobytes()
+
+
+@pytest.mark.parametrize(("family", "column"), FAMILY_COLUMNS)
+def test_empty_sequences_hand_their_states_through(family, column):
+    forward, backward = ops_of(family, column)
+    x, lengths, weights, states = example(family, 4, 3, 2, 5, 2)
+    lengths[:] = 0
+    x[:] = np.nan
+    *out, saved = forward(x, lengths, *weights, *states)
+    np.testing.assert_array_equal(out[0], np.zeros((4, 3, 10)))
+    for got, state in zip(out[1:], states, strict=True):
+        np.testing.assert_array_equal(got, state)
+    written = zeros_like(*weights)
+    dx, *dstates = backward(saved, np.full((4, 3, 10), np.nan, "float32"), *states, **written)
+    np.testing.assert_array_equal(dx, np.zeros_like(x))
+    for got, state in zip(dstates, states, strict=True):
+        np.testing.assert_array_equal(got, state)
+    assert all(not a.any() for a in written.values())
+
+
+@pytest.mark.parametrize(("family", "column"), FAMILY_COLUMNS)
+def test_frames_beyond_a_length_are_not_read(family, column):
+    forward, backward = ops_of(family, column)
+    x, lengths, weights, states = example(family, 6, 3, 4, 7, 2)
+    lengths[:] = (6, 0, 2)
+    dy = np.ones((6, 3, 14), "float32")
+    for b, n in enumerate(lengths):
+        x[n:, b] = dy[n:, b] = np.nan
+    y, *_, saved = forward(x, lengths, *weights, *states)
+    written = zeros_like(*weights)
+    dx, *_ = backward(saved, dy, **written)
+    for b, n in enumerate(lengths):
+        assert not y[n:, b].any()
+        assert not dx[n:, b].any()
+    assert all(np.isfinite(a).all() for a in (y, dx, *written.values()))
+
+
+@pytest.mark.parametrize(("family", "column"), FAMILY_COLUMNS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_extreme_preactivations_stay_finite(family, column, dtype):
+    forward, backward = ops_of(family, column)
+    x, lengths, weights, states = example(family, 5, 3, 4, 7, 1, dtype)
+    weights[2][:] = np.where(np.arange(weights[2].size) % 3 > 0, 1e30, -1e30)
+    *out, saved = forward(x, lengths, *weights, *states)
+    written = zeros_like(*weights)
+    back = backward(saved, np.ones((5, 3, 7), dtype), **written)
+    assert all(np.isfinite(a).all() for a in (*out, *back, *written.values()))
+    assert np.abs(out[0]).max() <= 1
+
+
+@pytest.mark.parametrize(("family", "column"), FAMILY_COLUMNS)
+def test_nan_reaches_its_own_sequence_and_no_other(family, column):
+    forward, backward = ops_of(family, column)
+    x, lengths, weights, states = example(family, 6, 9, 4, 19, 1)
+    x[2, 4, 1] = np.nan
+    y, *_, saved = forward(x, lengths, *weights, *states)
+    dx, *_ = backward(saved, np.ones_like(y), **zeros_like(*weights))
+    assert np.isfinite(y[:2]).all()
+    assert np.isnan(y[2:, 4]).all()
+    others = np.arange(9) != 4
+    assert np.isfinite(y[:, others]).all()
+    assert np.isfinite(dx[:, others]).all()
+    assert np.isnan(dx[:3, 4]).all()
+
+
+@pytest.mark.parametrize(("family", "column"), FAMILY_COLUMNS)
+def test_saved_can_be_used_again(family, column):
+    forward, backward = ops_of(family, column)
+    x, lengths, weights, states = example(family, 9, 5, 4, 20, 2)
+    y, *_, saved = forward(x, lengths, *weights, *states)
+    for w in weights:  # an update in place must not reach what was saved
+        w += 1
+    lengths[:] = 1
+    y += 1
+    results = []
+    for _ in range(3):
+        written = zeros_like(*weights)
+        back = backward(saved, np.ones_like(y), **written)
+        results.append([a.tobytes() for a in (*back, *written.values())])
+        forward(x, lengths, *weights, *states)
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(("family", "column"), FAMILY_COLUMNS)
+def test_backward_adds(family, column):
+    forward, backward = ops_of(family, column)
+    x, lengths, weights, states = example(family, 5, 4, 3, 6, 1, "float64")
+    y, *_, saved = forward(x, lengths, *weights, *states)
+    once, twice = zeros_like(*weights), zeros_like(*weights)
+    first = backward(saved, np.ones_like(y), **once)
+    for _ in range(2):
+        no_dx = backward(saved, np.ones_like(y), **twice, need_dx=False)
+    assert no_dx[0] is None
+    for a, b in zip(no_dx[1:], first[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in once:
+        np.testing.assert_allclose(twice[name], 2 * once[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("family", CPP)
+def test_float32_drifts_little_over_a_thousand_frames(family):
+    forward, backward = ops_of(family, "cpp")
+    x, lengths, weights, states = example(family, 1000, 2, 16, 64, 1)
+    weights = [w / 4 for w in weights]
+    dy = np.random.default_rng(2).standard_normal((1000, 2, 64)).astype("float32")
+    results = []
+    for dtype in ("float32", "float64"):
+        w, s = [a.astype(dtype) for a in weights], [a.astype(dtype) for a in states]
+        *out, saved = forward(x.astype(dtype), lengths, *w, *s)
+        written = zeros_like(*w)
+        results.append([*out, *backward(saved, dy.astype(dtype), **written), *written.values()])
+    for got, want in zip(*results, strict=True):
+        error = np.linalg.norm(got - want) / np.linalg.norm(want)
+        assert error <= 5e-6, f"{error:.1e}"

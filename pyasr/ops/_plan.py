@@ -143,7 +143,7 @@ class MfccOptions:
         if empty.size:
             listed = ", ".join(map(str, empty[:12])) + (", …" if empty.size > 12 else "")
             door.value_error(
-                f"num_mels = {self.num_mels} leaves mel filters {listed} without an FFT bin "
+                f"num_mels must leave every mel filter an FFT bin, got {self.num_mels}: filters {listed} have none "
                 f"(bins are {self.sample_rate / self.fft_size:g} Hz apart): use fewer filters or longer frames"
             )
 

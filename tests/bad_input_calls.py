@@ -95,7 +95,7 @@ COMPARED: dict[str, Callable[[Any], Any]] = {
 def row_calls(row: Row, make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     numpy = backend("numpy")
     compared = COMPARED.get(row.name, lambda result: result)
-    for column in ("numpy", "cpp", "numba"):
+    for column in ("numpy", "cpp", "numba") if __debug__ else ("numpy", "cpp"):  # compiling takes 10 s
         if why_not(column) is None and has(row, column):
             ops = backend(column)
             good = bound(row, ops)

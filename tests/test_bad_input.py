@@ -66,7 +66,8 @@ def test_every_bad_argument_is_refused_in_words_or_answered_right(kind, name):
 @every_target
 def test_the_same_without_asserts(kind, name):
     assert problems(outcomes(kind, name, "-O")) == []
-    assert outcomes(kind, name, "-O") == outcomes(kind, name)
+    table = outcomes(kind, name)
+    assert outcomes(kind, name, "-O") == {column: cases for column, cases in table.items() if column != "numba"}
 
 
 @pytest.mark.parametrize("name", list(rows()))

@@ -1,5 +1,7 @@
 """lstm and rnn: torch's own numbers, neighbors in a batch, and inputs at the edge of the number range."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +205,54 @@ def test_float32_drifts_little_over_a_thousand_frames(family):
     for got, want in zip(*results, strict=True):
         error = np.linalg.norm(got - want) / np.linalg.norm(want)
         assert error <= 5e-6, f"{error:.1e}"
+
+
+INTERRUPT = """
+import os, signal, sys, threading, time
+import numpy as np
+import pyasr
+
+verb, threads = sys.argv[1], int(sys.argv[2])
+ops = pyasr.backend("cpp")
+T, B, D, H = 1500, 32, 8, 512
+x, lengths = np.ones((T, B, D), "f"), np.full(B, T, np.int32)
+w = [np.full(s, 1e-3, "f") for s in ((1, 4 * H, D), (1, 4 * H, H), (1, 4 * H))]
+saved, dy, sent = ops.lstm_forward(x, lengths, *w)[-1], np.ones((T, B, H), "f"), []
+
+def backward(threads):
+    ops.lstm_backward(saved, dy, dw_ih=dw[0], dw_hh=dw[1], dbias=dw[2], threads=threads)
+
+dw = [np.ones_like(a) for a in w]
+backward(None)
+whole = [a.copy() for a in dw]
+
+def interrupt():
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Timer(0.1, interrupt).start()
+try:
+    while True:
+        dw = [np.ones_like(a) for a in w]
+        if verb == "forward":
+            ops.lstm_forward(x, lengths, *w, threads=threads)
+        elif verb == "jvp":
+            ops.lstm_jvp(saved, x, *w, threads=threads)
+        else:
+            backward(threads)
+except KeyboardInterrupt:
+    took = time.monotonic() - sent[0]
+    untouched = all((a == 1).all() for a in dw)
+    assert untouched or all(np.array_equal(a, b) for a, b in zip(dw, whole)), "an update was cut in half"
+    print(took)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("verb", ["forward", "backward", "jvp"])
+@pytest.mark.skipif(why_not("cpp") is not None, reason="no native code in this install")
+def test_interrupts_are_answered_and_leave_gradients_alone(verb, threads):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, verb, str(threads)], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert float(done.stdout) < 1.0  # 0.2 s on a quiet machine

@@ -38,6 +38,8 @@ SHARED = {
     "capi",
     "probe",
     "simd",
+    "symmetric",
+    "cg_vectors",
     "gemm",
     "table",
     "dispatch",

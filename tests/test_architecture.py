@@ -85,7 +85,11 @@ def test_imports_run_one_way(path):
 
 def families_in(folder, suffix):
     names = {p.stem for p in (CSRC / folder).glob(f"*{suffix}")}
-    return {n for n in names if n not in SHARED and not n.startswith("_") and n.split("_")[0] not in {"gemm", "simd", "selfcheck"}}
+    return {
+        n
+        for n in names
+        if n not in SHARED and not n.startswith("_") and n.split("_")[0] not in {"gemm", "simd", "selfcheck"}
+    }
 
 
 PYTHON_FAMILIES = {module.__name__.rpartition(".")[2] for module in families()}

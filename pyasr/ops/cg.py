@@ -287,6 +287,7 @@ ROWS = (
         reason="two solutions with residuals below rtol may differ by twice rtol times the condition, which is below 6",
         # Half of the matrix once per iteration.
         bytes=lambda A, b, **kwargs: iterations_of(A, b, **kwargs) * (A.nbytes / 2 + 10 * b.nbytes),
+        numba="pyasr.ops._numba_cg:cg",
         flops=lambda A, b, **kwargs: iterations_of(A, b, **kwargs) * (2.0 * A.size + 10.0 * b.size),
     ),
 )

@@ -144,5 +144,6 @@ ROWS = (
         bytes=update_bytes,
         flops=lambda value, *_, **__: 8.0 * value.size,
         writes=("value", "buffer"),
+        numba="pyasr.ops._numba_clip_sgd:clip_sgd",
     ),
 )

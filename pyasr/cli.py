@@ -87,7 +87,7 @@ def train() -> None:
     "--out", type=click.Path(path_type=Path), default="runs/fsdd", show_default=True, help="Folder to write to."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the training recordings.  [default: 10]")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training recordings.  [default: 15]")
 @click.option("--hidden", type=click.IntRange(1, 4096), help="LSTM units of each direction.  [default: 64]")
 @click.option("--layers", type=click.IntRange(1, 16), help="LSTM layers.  [default: 1]")
 @click.option("--batch-size", type=click.IntRange(1), help="Recordings per update.  [default: 32]")

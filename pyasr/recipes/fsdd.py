@@ -32,7 +32,7 @@ class Options:
     """What `pyasr train fsdd` can be told."""
 
     seed: int = 0
-    epochs: int = 10
+    epochs: int = 15
     hidden: int = 64  # of each direction
     layers: int = 1
     dropout: float = 0.0
@@ -40,8 +40,8 @@ class Options:
     peak: float = 0.5  # the largest learning rate of the cycle
     momentum: float = 0.9
     clip: float = 1.0
-    noise: float = 0.3  # deviation of the noise that is added to normalized features in training
-    masks: int = 1  # spans of frames that are masked per utterance in training
+    noise: float = 0.8  # deviation of the noise that is added to normalized features in training
+    masks: int = 2  # spans of frames that are masked per utterance in training
 
 
 @dataclass(frozen=True)

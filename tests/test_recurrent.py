@@ -214,7 +214,7 @@ import pyasr
 
 verb, threads = sys.argv[1], int(sys.argv[2])
 ops = pyasr.backend("cpp")
-T, B, D, H = 1500, 32, 8, 512
+T, B, D, H = 1500, 32, 8, 256
 x, lengths = np.ones((T, B, D), "f"), np.full(B, T, np.int32)
 w = [np.full(s, 1e-3, "f") for s in ((1, 4 * H, D), (1, 4 * H, H), (1, 4 * H))]
 saved, dy, sent = ops.lstm_forward(x, lengths, *w)[-1], np.ones((T, B, H), "f"), []

@@ -23,7 +23,7 @@ else()
       "__global__ void k() { cooperative_groups::this_grid().sync(); }\n"
       "int main() { k<<<1, 1>>>(); return static_cast<int>(cudaDeviceSynchronize()); }\n")
     try_compile(PYASR_CUDA_WORKS ${CMAKE_CURRENT_BINARY_DIR}/cuda_trial ${CMAKE_CURRENT_BINARY_DIR}/cuda_trial.cu
-      OUTPUT_VARIABLE cuda_trial_log CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+      CMAKE_FLAGS -DCMAKE_CUDA_ARCHITECTURES=90-real OUTPUT_VARIABLE cuda_trial_log CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
     if(NOT PYASR_CUDA_WORKS)
       set(cuda_problem "nvcc ${CMAKE_CUDA_COMPILER_VERSION} does not compile a small C++20 program:\n${cuda_trial_log}")
     endif()

@@ -143,7 +143,8 @@ void* Door::array(const char* name, py::handle x, const char* dims, char type, b
   if (!fits) {
     for (const Factor& f : factors)
       for (const Dim& d : dims_)
-        if ((d.name == f.name || d.name == f.times_dim) && d.from != name && known.find(d.name + " = ") == std::string::npos)
+        if ((d.name == f.name || d.name == f.times_dim) && d.from != name &&
+            known.find(d.name + " = ") == std::string::npos)
           known += (known.empty() ? " with " : ", ") + d.name + " = " + std::to_string(d.size) +
                    (d.from.empty() ? "" : " from " + d.from);
     value_error(std::string(name) + " must have shape " + dims_text(factors) + known + ", got " + shape_text(a));

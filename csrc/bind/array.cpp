@@ -209,9 +209,13 @@ bool Door::boolean(const char* name, py::handle x) const {
 
 int Door::choice(const char* name, py::handle x, std::initializer_list<const char*> choices) const {
   int i = 0;
-  std::string wanted = std::string(name) + " must be ";
   for (const char* c : choices) {
     if (is_text(x, c)) return i;
+    ++i;
+  }
+  i = 0;
+  std::string wanted = std::string(name) + " must be ";
+  for (const char* c : choices) {
     wanted += (i == 0 ? "\"" : i + 1 == static_cast<int>(choices.size()) ? " or \"" : ", \"") + std::string(c) + "\"";
     ++i;
   }

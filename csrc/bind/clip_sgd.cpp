@@ -18,19 +18,22 @@ struct Limit {
 
 Limit parse_clip(const Door& door, py::handle clip) {
   if (clip.is_none()) return {};
-  const std::string wanted = "clip must be None, (\"norm\", M) or (\"value\", v), got ";
-  if (!py::isinstance<py::tuple>(clip) || py::len(clip) != 2) door.type_error(wanted + type_name(clip));
-  const py::object kind = clip[py::int_(0)];
-  if (!py::isinstance<py::str>(kind)) door.type_error(wanted + "a pair with " + type_name(kind));
+  auto wanted = [](const std::string& got) {  // put together only when it is needed
+    return "clip must be None, (\"norm\", M) or (\"value\", v), got " + got;
+  };
+  if (!PyTuple_Check(clip.ptr()) || PyTuple_GET_SIZE(clip.ptr()) != 2) door.type_error(wanted(type_name(clip)));
+  const py::handle kind = PyTuple_GET_ITEM(clip.ptr(), 0);
+  if (!py::isinstance<py::str>(kind)) door.type_error(wanted("a pair with " + type_name(kind)));
   const bool norm = is_text(kind, "norm");
   if (!norm && !is_text(kind, "value"))
-    door.value_error(wanted + "a pair with " + py::cast<std::string>(py::repr(kind)));
-  return {norm ? Clip::norm : Clip::value, door.real_in("clip[1]", clip[py::int_(1)], 0, most)};
+    door.value_error(wanted("a pair with " + py::cast<std::string>(py::repr(kind))));
+  const py::handle limit = PyTuple_GET_ITEM(clip.ptr(), 1);
+  return {norm ? Clip::norm : Clip::value, door.real_in("clip[1]", limit, 0, most)};
 }
 
 template <class T>
 ClipSgdResult run(Door& door, const ClipSgdOptions& options, py::handle value, py::handle grad, py::handle buffer,
-                  int threads) {
+                  int asked) {
   ClipSgdArgs<T> args{};
   args.options = options;
   args.value = door.write<T>("value", value, "P");
@@ -46,6 +49,8 @@ ClipSgdResult run(Door& door, const ClipSgdOptions& options, py::handle value, p
   {
     py::gil_scoped_release released;
     runtime::Call call;
+    // One work item needs no second thread, and counting the CPUs would cost a tenth of so small a call.
+    const int threads = asked ? asked : args.n <= 16384 ? 1 : runtime::default_threads();
     const auto runtime = runtime::runtime(call, threads);
     if constexpr (sizeof(T) == 4)
       result = op.f32(args, scratch.get(), runtime);
@@ -79,12 +84,16 @@ py::object clip_sgd(py::handle value, py::handle grad, py::handle lr, py::handle
   a.nonfinite = static_cast<NonFinite>(door.choice("nonfinite", nonfinite, {"skip", "raise", "propagate"}));
   if (a.nesterov && (a.momentum == 0 || a.dampening != 0))
     door.value_error("nesterov needs momentum above 0 and dampening 0");
-  const int workers = door.threads(threads);
+  const int asked = threads.is_none() ? 0 : door.threads(threads);
 
-  const ClipSgdResult r = type == 'd' ? run<double>(door, a, value, grad, buffer, workers)
-                                      : run<float>(door, a, value, grad, buffer, workers);
+  const ClipSgdResult r =
+      type == 'd' ? run<double>(door, a, value, grad, buffer, asked) : run<float>(door, a, value, grad, buffer, asked);
   static const py::handle step_info = py::object(py::module_::import("pyasr.ops.clip_sgd").attr("StepInfo")).release();
-  return step_info(r.norm, r.scale, r.skipped);
+  // tuple.__new__ itself: the __new__ of a named tuple is Python code.
+  const py::tuple fields = py::make_tuple(py::make_tuple(r.norm, r.scale, r.skipped));
+  PyObject* made = PyTuple_Type.tp_new(reinterpret_cast<PyTypeObject*>(step_info.ptr()), fields.ptr(), nullptr);
+  if (!made) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(made);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // clip_sgd in two streaming passes: read grad; then read grad, value[, buffer] and write value[, buffer].
-// Bytes per parameter: 16 without momentum, 24 with it (float32); the second pass runs backwards, so that the tail of
-// grad is still in cache. One pass where the norm decides nothing. torch's clip_grad_norm_ + fused SGD moves 24 and 32.
+// Bytes per parameter: 16 without momentum, 24 with it (float32); the second pass begins at the end, where grad is
+// still in cache. One pass where the norm decides nothing. torch's clip_grad_norm_ + fused SGD moves 24 and 32.
 //
 // The sum of squares is exact to rounding at any scale: float32 lanes are emptied into float64 every 128 vectors, and a
 // total that over- or underflows is formed again in float64. Blocks are summed by a fixed tree: the same bits for any
@@ -13,6 +13,10 @@ namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
 constexpr std::size_t block = 16384;  // entries per work item; 64 kB of float32
+// The second pass takes groups of blocks last to first, for the part of grad that is still in cache, and the blocks of
+// a group first to last, for the hardware's prefetching. Measured at 40 M entries, float32, 1 thread: tried: every
+// block last to first, 0.91x; software prefetch 0.5, 1 or 2 kB ahead, 0.93x to 1.0x
+constexpr long group = 32;
 
 template <class T>
 double sum_squares_block(const T* g, std::size_t n) {
@@ -155,7 +159,7 @@ ClipSgdResult run(const ClipSgdArgs<T>& a, void* workspace, const Runtime& runti
     if (!(result.norm == result.norm)) result.scale = result.norm;
   }
 
-  // pass 2, last block first
+  // pass 2, last group first
   Steps<T> s{};
   s.clip_scale = static_cast<T>(result.scale * o.grad_scale);
   s.lr = static_cast<T>(o.lr);
@@ -166,8 +170,10 @@ ClipSgdResult run(const ClipSgdArgs<T>& a, void* workspace, const Runtime& runti
   s.keep = static_cast<T>(o.decoupled ? 1 - o.lr * o.weight_decay : 1);
   const BlockFn<T> update = choose(a);
   parallel_for(runtime, blocks, [&](long i, int) {
-    const std::size_t at = static_cast<std::size_t>(blocks - 1 - i) * block;
-    update(a.value + at, a.grad + at, a.buffer ? a.buffer + at : nullptr, length(blocks - 1 - i), s);
+    const long first = blocks - (i / group + 1) * group;
+    const long b = (first > 0 ? first : 0) + i % group;
+    const std::size_t at = static_cast<std::size_t>(b) * block;
+    update(a.value + at, a.grad + at, a.buffer ? a.buffer + at : nullptr, length(b), s);
   });
   return result;
 }

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without – or ≤ shows ? for it
+    try:
+        code = _run(argv)
+        if sys.stdout is not None:  # None: it was closed before Python started
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())  # what is still buffered goes there at exit
+        return 1
+    except ImportError as e:
+        print(f"pyasr: {e}", file=sys.stderr)
+        return 2
+    except OSError as e:
+        print(f"pyasr: {e}", file=sys.stderr)
+        return 1
+
+
+def _run(argv: list[str]) -> int:
     if argv[:1] == ["info"]:
         from pyasr import info
 

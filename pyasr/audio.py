@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,11 +47,17 @@ def load(path: str | os.PathLike[str] | BinaryIO, sample_rate: int | None = None
         source = Path(path)
         if source.is_dir():
             raise IsADirectoryError(f"load: {source} is a directory, not a recording")
-        if not source.is_file():
+        if not source.exists():
             raise FileNotFoundError(f"load: there is no file {source}")
-    elif not hasattr(path, "read"):
+        if not source.is_file():
+            raise ValueError(f"load: {source} is not a regular file")
+    elif not hasattr(path, "read") or isinstance(path, io.TextIOBase):
         raise TypeError(f"load: path must be a file name or a binary file object, got {type(path).__name__}")
-    name = str(source) if isinstance(source, Path) else getattr(path, "name", "the file object")
+    elif getattr(path, "closed", False):
+        raise ValueError("load: path must be an open file object, got a closed one")
+    name = str(source) if isinstance(source, Path) else str(getattr(path, "name", "the file object"))
+    if name.lower().endswith(".raw"):
+        raise ValueError(f"load: {name} must have a header that says its sample rate, got headerless samples")
     wave, rate = _decode(source, name)
     if not np.isfinite(wave).all():
         raise ValueError(f"load: {name} holds NaN or infinite samples")

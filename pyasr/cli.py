@@ -35,7 +35,9 @@ def main(argv: list[str]) -> int:
     except ImportError as e:
         print(f"pyasr: {e}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, RuntimeError, ArithmeticError) as e:
+    except BrokenPipeError:
+        raise  # pyasr.__main__ ends quietly
+    except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as e:
         print(f"pyasr: {e}", file=sys.stderr)
         return 1
 
@@ -124,7 +126,7 @@ def _train(ops: Any, folder: Path, out: Path, options: Options, quiet: bool) -> 
 
     if quiet:
         return fsdd.train(ops, folder, out, options)
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         return fsdd.train(ops, folder, out, options, on_epoch=lambda record: print(_epoch_line(record), flush=True))
     with _bar() as (progress, show):
         task = progress.add_task("features", total=None)

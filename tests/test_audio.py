@@ -145,3 +145,17 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "soundfile", None)
     with pytest.raises(ImportError, match=r'pip install "pyasr-kernels\[train\]"'):
         pyasr.load(path)
+
+
+def test_headerless_samples_and_odd_files_are_refused_in_words(tmp_path):
+    raw, text, closed = tmp_path / "a.raw", io.StringIO("abc"), io.BytesIO(b"abc")
+    raw.write_bytes(b"\0" * 100)
+    closed.close()
+    for source, error, message in (
+        (raw, ValueError, r"load: .*a\.raw must have a header that says its sample rate, got headerless samples"),
+        (text, TypeError, "load: path must be a file name or a binary file object, got StringIO"),
+        (closed, ValueError, "load: path must be an open file object, got a closed one"),
+        ("/dev/null", ValueError, "load: /dev/null is not a regular file"),
+    ):
+        with pytest.raises(error, match=message):
+            pyasr.load(source)

@@ -18,13 +18,17 @@ def host(array: Any) -> np.ndarray:
 def pad(features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Features [T_b, F] of B utterances -> (x [T, B, F] time-major with zeros as padding, lengths int32 [B]).
 
-    Raises ValueError when there are none or their F differ.
+    Raises ValueError when there are none or their F differ, TypeError when they are not arrays of one dtype.
 
     >>> from pyasr.batches import pad
     >>> x, lengths = pad([np.ones((2, 3), "f4"), np.ones((1, 3), "f4")])
     >>> x.shape, lengths, x[1, 1]
     ((2, 2, 3), array([2, 1], dtype=int32), array([0., 0., 0.], dtype=float32))
     """
+    for f in features:
+        if not isinstance(f, np.ndarray) or f.dtype != features[0].dtype:
+            got = f.dtype.name if isinstance(f, np.ndarray) else type(f).__name__
+            raise TypeError(f"pad: features must be NumPy arrays of one dtype, got {got}")
     widths = {f.shape[1:] for f in features}
     if len(widths) != 1 or len(next(iter(widths))) != 1:
         raise ValueError(f"pad: features must be arrays [T, F] with one F, got widths {sorted(widths)}")

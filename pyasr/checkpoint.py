@@ -34,24 +34,34 @@ class Checkpoint:
     config: dict[str, Any]
     tensors: dict[str, np.ndarray]
 
-    def restore(self, params: Params) -> None:
-        """Copy the tensors into params.value and params.state, after init().
+    def check(self, params: Params) -> None:
+        """Raise CheckpointError unless names, shapes and dtypes are those declared and every number is finite.
 
-        Raises CheckpointError when names, shapes or dtypes differ from those declared; then nothing has been copied.
+        Needs no init(): a file that claims a huge model is refused before anything is allocated for it.
         """
-        places = {name: params[name] for name in params.names()}
-        places |= {STATE + name: params.state_of(name) for name in params.state_names()}
-        missing, extra = sorted(places.keys() - self.tensors.keys()), sorted(self.tensors.keys() - places.keys())
+        wanted = params.shapes() | {STATE + name: shape for name, shape in params.state_shapes().items()}
+        missing, extra = sorted(wanted.keys() - self.tensors.keys()), sorted(self.tensors.keys() - wanted.keys())
         if missing or extra:
             words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
             raise CheckpointError(f"{self.path} {' and '.join(words)}: it belongs to another model")
-        for name, place in places.items():
+        for name, shape in wanted.items():
             got = self.tensors[name]
-            if got.shape != tuple(place.shape) or got.dtype != params.dtype:
+            if got.shape != shape or got.dtype != params.dtype:
                 raise CheckpointError(
-                    f"{self.path}: {name} must be {params.dtype.name} of shape {tuple(place.shape)}, "
+                    f"{self.path}: {name} must be {params.dtype.name} of shape {shape}, "
                     f"got {got.dtype.name} of shape {got.shape}"
                 )
+            if not np.isfinite(got).all():
+                raise CheckpointError(f"{self.path}: {name} must be finite, got a NaN or infinity")
+
+    def restore(self, params: Params) -> None:
+        """Copy the tensors into params.value and params.state, after init().
+
+        Raises CheckpointError as check() does; then nothing has been copied.
+        """
+        self.check(params)
+        places = {name: params[name] for name in params.names()}
+        places |= {STATE + name: params.state_of(name) for name in params.state_names()}
         for name, place in places.items():
             place[...] = params.ops.xp.asarray(self.tensors[name])
 
@@ -112,10 +122,11 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except (
         safetensors.SafetensorError,
-        TypeError,
+        ValueError,  # sizes that NumPy cannot hold
+        TypeError,  # this and the next two: dtypes NumPy lacks
         KeyError,
         AttributeError,
-    ) as e:  # the last three: dtypes NumPy lacks
+    ) as e:
         raise CheckpointError(f"{path} is not a safetensors file, or is damaged: {e}") from e
     if metadata.get("format") != "pyasr":
         raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of pyasr")

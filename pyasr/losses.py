@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pyasr.ops import Backend, backend
+from pyasr.ops._door import FLOATS, INT32, Door
 
 
 def ctc_loss(
@@ -94,9 +95,8 @@ class Loss:
 
         Source: Schraudolph, "Fast curvature matrix-vector products" (2002); Cho, Dhir, Lee (2015) for CTC.
         """
-        if v.shape != self._logits.shape:
-            raise ValueError(f"curvature: v must have shape {self._logits.shape}, got {v.shape}")
-        xp = self._xp
+        xp, door = self._xp, Door("curvature")
+        door.shape("v", door.instance("v", v, xp, self._logits.dtype), self._logits.shape)
         if self._y is None:
             x = xp.where(self._used, self._logits, 0.0)
             y = xp.exp(x - x.max(-1, keepdims=True))
@@ -124,22 +124,22 @@ class SoftmaxCrossEntropy:
     """
 
     def __init__(self, ops: Backend, *, reduction: str = "mean", threads: int | None = None) -> None:
+        self._mean = _is_mean("SoftmaxCrossEntropy", ops, reduction)
         self.ops, self.threads = ops, threads
-        self._mean = _is_mean("SoftmaxCrossEntropy", reduction)
 
     def __call__(self, logits: Any, lengths: Any, labels: Any) -> Loss:
-        xp = self.ops.xp
+        xp, door = self.ops.xp, Door("SoftmaxCrossEntropy")
+        door.instance("logits", logits, xp, FLOATS)
+        door.instance("labels", labels, xp, INT32)
         if logits.ndim not in (2, 3) or labels.shape != logits.shape[:-1]:
             raise ValueError(
                 "SoftmaxCrossEntropy: logits must have shape (B, V) or (T, B, V) and labels one entry for every row, "
                 f"got {logits.shape} and {labels.shape}"
             )
         if lengths is not None:
-            if logits.ndim != 3 or lengths.shape != labels.shape[1:]:
-                raise ValueError(
-                    "SoftmaxCrossEntropy: lengths must be None or, for logits (T, B, V), have shape (B,), "
-                    f"got {lengths.shape} for logits {logits.shape}"
-                )
+            if logits.ndim != 3:
+                door.value_error(f"lengths must be None for logits (B, V), got {type(lengths).__name__}")
+            door.sequence_lengths(lengths, xp, *labels.shape)
             labels = xp.where(xp.arange(labels.shape[0])[:, None] < lengths, labels, xp.int32(-1))
         rows, dlogits = self.ops.softmax_cross_entropy(
             logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), threads=self.threads
@@ -175,11 +175,13 @@ class Ctc:
         reduction: str = "mean",
         threads: int | None = None,
     ) -> None:
+        self._mean = _is_mean("Ctc", ops, reduction)
         self.ops, self.blank, self.zero_infinity, self.threads = ops, blank, zero_infinity, threads
-        self._mean = _is_mean("Ctc", reduction)
 
     def __call__(self, logits: Any, lengths: Any, labels: Any, label_lengths: Any = None) -> Loss:
-        xp = self.ops.xp
+        xp, door = self.ops.xp, Door("Ctc")
+        if door.instance("labels", labels, xp, INT32).ndim != 2:
+            door.value_error(f"labels must have shape (B, U), got {labels.shape}")
         if label_lengths is None:
             label_lengths = xp.cumprod(labels != -1, axis=1).sum(1).astype(np.int32)
         losses, dlogits = self.ops.ctc_loss(
@@ -191,7 +193,8 @@ class Ctc:
         return Loss(self.ops, logits, losses, dlogits, used[..., None], takes_part, self._mean)
 
 
-def _is_mean(who: str, reduction: str) -> bool:
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f'{who}: reduction must be "mean" or "sum", got {reduction!r}')
-    return reduction == "mean"
+def _is_mean(who: str, ops: Any, reduction: Any) -> bool:
+    door = Door(who)
+    if not isinstance(ops, Backend):
+        door.type_error(f"ops must be a pyasr.backend(), got {type(ops).__name__}")
+    return door.choice("reduction", reduction, ("mean", "sum")) == "mean"

@@ -15,8 +15,9 @@ import numpy as np
 
 from pyasr.counter import stream
 from pyasr.ops import Backend
+from pyasr.ops._door import FLOATS, Door
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+LARGEST = 2**40  # weights
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 # (rng, shape) -> array of that shape; drawn in float64, then rounded to the dtype of the buffer
@@ -61,13 +62,16 @@ class _Layout:
     )  # name -> offset, shape, fill
 
     def add(self, name: str, shape: Sequence[int], fill: Initializer) -> None:
+        door = Door("Params.declare")
         if not isinstance(name, str) or not name:
-            raise ValueError(f"Params.declare: name must be a non-empty string, got {name!r}")
+            door.value_error(f"name must be a non-empty string, got {name!r}")
         if name in self.entries:
-            raise ValueError(f"Params.declare: name must be new, got {name!r} again")
-        dims = tuple(int(n) for n in shape)
-        if any(n < 0 for n in dims):
-            raise ValueError(f"Params.declare: shape of {name!r} must not be negative, got {dims}")
+            door.value_error(f"name must be new, got {name!r} again")
+        if not isinstance(shape, (tuple, list)):
+            door.type_error(f"shape of {name!r} must be a tuple of integers, got {type(shape).__name__}")
+        dims = tuple(door.integer(f"shape of {name!r}", n, 0, LARGEST) for n in shape)
+        if math.prod(dims) + self.size > LARGEST:
+            door.value_error(f"shape of {name!r} must leave at most {LARGEST} weights in all, got {dims}")
         self.entries[name] = (self.size, dims, fill)
         per_line = ALIGNMENT // self.item_bytes
         self.size += -(-math.prod(dims) // per_line) * per_line
@@ -135,6 +139,7 @@ class Params:
     def init(self, seed: int = 0) -> None:
         """Allocate and fill `value`, `grad` (zeros) and `state`. Each entry depends on (seed, name) only: adding a layer does not
         change the others. A second call fills afresh, in place."""
+        seed = Door("Params.init").integer("seed", seed, -(2**127), 2**127)
         if not self._vectors:
             self._vectors = {"value": self.zeros(), "grad": self.zeros(), "state": self._new(self._kept.size)}
         self.grad[:] = 0
@@ -188,13 +193,21 @@ class Params:
 
     def view(self, vector: Any, name: str) -> Any:
         """The part of `vector` [P], laid out like `value`, that belongs to this weight."""
-        if vector.shape != (self._trained.size,):
-            raise ValueError(f"Params.view: vector must have shape ({self._trained.size},), got {vector.shape}")
+        door = Door("Params.view")
+        door.shape("vector", door.instance("vector", vector, self.ops.xp, self.dtype), (self._trained.size,))
         return self._trained.view(vector, name, "weight")
 
     def names(self) -> list[str]:
         """The names of the weights in the order of declaration."""
         return list(self._trained.entries)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every weight, known before init() allocates."""
+        return {name: shape for name, (_, shape, _) in self._trained.entries.items()}
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every state, known before init() allocates."""
+        return {name: shape for name, (_, shape, _) in self._kept.entries.items()}
 
     def state_names(self) -> list[str]:
         """The names of the states in the order of declaration."""

@@ -58,7 +58,10 @@ class WordRecognizer:
     word, probability = recognizer.transcribe(*pyasr.load("seven.wav", recognizer.config.sample_rate))
     """
 
-    def __init__(self, ops: Any, config: WordConfig, seed: int = 0) -> None:
+    def __init__(
+        self, ops: Any, config: WordConfig, seed: int = 0, weights: checkpoint.Checkpoint | None = None
+    ) -> None:
+        """New weights from the seed, or those of a checkpoint."""
         self.config = config
         self.front_end = FrontEnd(ops, config.sample_rate)
         self.params = Params(ops)
@@ -66,7 +69,11 @@ class WordRecognizer:
             self.params, FrontEnd.SIZE, len(config.words), hidden=config.hidden, layers=config.layers,
             dropout=config.dropout,
         )  # fmt: skip
+        if weights is not None:
+            weights.check(self.params)  # before init() allocates what the config asks for
         self.params.init(seed)
+        if weights is not None:
+            weights.restore(self.params)
 
     def logits(self, features: Sequence[np.ndarray]) -> np.ndarray:
         """Features [T_n, 39] of N utterances -> logits [N, V]; an utterance's do not depend on its neighbors."""
@@ -99,9 +106,13 @@ class WordRecognizer:
         file = checkpoint.load(path)
         if file.config.get("kind") != KIND:
             raise CheckpointError(f"{path} must hold a {KIND}, got {file.config.get('kind')!r}")
-        recognizer = cls(ops, _word_config(file))
-        file.restore(recognizer.params)
-        return recognizer
+        config = _word_config(file)
+        try:
+            return cls(ops, config, weights=file)
+        except CheckpointError:
+            raise
+        except ValueError as e:  # a front end that cannot be built, such as one for a rate of 1000 Hz
+            raise CheckpointError(f"{path}: {e}") from e
 
 
 def _word_config(file: checkpoint.Checkpoint) -> WordConfig:
@@ -114,8 +125,8 @@ def _word_config(file: checkpoint.Checkpoint) -> WordConfig:
         if not isinstance(fields[name], kind) or isinstance(fields[name], bool):
             raise CheckpointError(f"{file.path}: model.{name} has the wrong type, {type(fields[name]).__name__}")
     words = fields["words"]
-    if not words or not all(isinstance(w, str) for w in words):
-        raise CheckpointError(f"{file.path}: model.words must be a list of words, got {words!r:.200}")
+    if not words or not all(isinstance(w, str) and w.isprintable() for w in words) or len(set(words)) < len(words):
+        raise CheckpointError(f"{file.path}: model.words must be a list of different words, got {words!r:.200}")
     for name, low, high in (
         ("hidden", 1, 8192),
         ("layers", 1, 64),

@@ -9,6 +9,7 @@ import numpy as np
 
 from pyasr._optional import need
 from pyasr.counter import stream
+from pyasr.ops._door import Door
 
 
 class WordErrors(NamedTuple):
@@ -60,7 +61,7 @@ def bootstrap_interval(
 
     With N right answers out of N the interval has no width; that says that N is small, not that the rate is certain.
 
-    Raises ValueError when scores is empty.
+    Raises ValueError when scores is empty or not finite, TypeError and ValueError naming any other bad argument.
 
     Source: Efron, 1979; for word error rates Bisani and Ney, ICASSP 2004.
 
@@ -69,9 +70,18 @@ def bootstrap_interval(
     >>> round(low, 2), round(high, 2)
     (0.9, 0.99)
     """
-    scores = np.asarray(scores, np.float64)
+    door = Door("bootstrap_interval")
+    confidence = door.real("confidence", confidence, 0.0, 1.0)
+    resamples = door.integer("resamples", resamples, 1, 10**7)
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "bif":
+        door.type_error(
+            f"scores must be a NumPy array of numbers, got {getattr(scores, 'dtype', type(scores).__name__)}"
+        )
     if scores.ndim != 1 or scores.size == 0:
-        raise ValueError(f"bootstrap_interval: scores must be a non-empty vector, got shape {scores.shape}")
+        door.value_error(f"scores must be a non-empty vector, got shape {scores.shape}")
+    scores = scores.astype(np.float64)
+    if not np.isfinite(scores).all():
+        door.value_error("scores must be finite, got a NaN or infinity")
     drawn = stream("bootstrap", seed).integers(0, scores.size, (resamples, scores.size))
     tail = 50 * (1 - confidence)
     low, high = np.percentile(scores[drawn].mean(axis=1), (tail, 100 - tail))

@@ -28,7 +28,8 @@ EXEMPT = {
     "__version__": "a string",
     "features": "a module; mfcc, fbank and spectrogram are public names too",
     "layers": "a module; tests/test_layers.py",
-    "models": "a module; tests/test_models.py",
+    "losses": "a module; tests/test_losses.py",
+    "models": "a module; tests/test_train.py",
 }
 
 
@@ -152,6 +153,7 @@ PUBLIC: dict[str, Callable[[], Arguments]] = {
     "load": lambda: {"path": recording(), "sample_rate": 8000},
     "mfcc": features,
     "spectrogram": features,
+    "wer": lambda: {"reference": "a b", "hypothesis": "a c"},
 }
 
 

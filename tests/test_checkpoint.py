@@ -67,8 +67,16 @@ def test_strange_metadata_is_refused(tmp_path, change, message):
         ("hidden", 10**9, "model.hidden must lie in"),
         ("hidden", "4", "model.hidden has the wrong type, str"),
         ("layers", True, "model.layers has the wrong type, bool"),
-        ("words", [], "model.words must be a list of words"),
-        ("words", [1, 2], "model.words must be a list of words"),
+        ("words", [], "model.words must be a list of different words"),
+        ("words", [1, 2], "model.words must be a list of different words"),
+        ("words", ["yes", "yes"], "model.words must be a list of different words"),
+        ("words", ["yes", "\x1b[2J"], "model.words must be a list of different words"),
+        (
+            "words",
+            ["yes", "no", "maybe"],
+            r"out.weight must be float32 of shape \(3, 8\), got float32 of shape \(2, 8\)",
+        ),
+        ("sample_rate", 1000, "MfccOptions: num_mels must leave every mel filter"),
         ("surprise", 1, "model must have the fields"),
     ],
 )
@@ -77,6 +85,27 @@ def test_a_config_is_checked_before_anything_is_allocated(tmp_path, field, value
     model = {"words": ["yes", "no"], "hidden": 4, "layers": 1, "dropout": 0.0, "sample_rate": 8000, field: value}
     checkpoint.save(path, recognizer.params, {"kind": "word_classifier", "model": model})
     with pytest.raises(CheckpointError, match=message):
+        WordRecognizer.load(path, pyasr.backend("numpy"))
+
+
+def test_a_claim_of_a_huge_model_allocates_nothing(tmp_path):
+    path, recognizer = tmp_path / "a.safetensors", small()
+    model = {"words": ["yes", "no"], "hidden": 8192, "layers": 64, "dropout": 0.0, "sample_rate": 8000}  # 400 GB
+    checkpoint.save(path, recognizer.params, {"kind": "word_classifier", "model": model})
+    with pytest.raises(CheckpointError, match=r"a.safetensors lacks lstm1.bias_l0, "):
+        WordRecognizer.load(path, pyasr.backend("numpy"))
+    header = b'{"a":{"dtype":"F32","shape":[0,4611686018427387904,4611686018427387904],"data_offsets":[0,0]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError, match=r"a.safetensors is not a safetensors file, or is damaged"):
+        WordRecognizer.load(path, pyasr.backend("numpy"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    path, recognizer = tmp_path / "a.safetensors", small()
+    recognizer.params["out.bias"][1] = value
+    recognizer.save(path)
+    with pytest.raises(CheckpointError, match=r"out.bias must be finite, got a NaN or infinity"):
         WordRecognizer.load(path, pyasr.backend("numpy"))
 
 

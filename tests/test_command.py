@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pyasr import cli
+from pyasr import cli, info
 from pyasr.ops import why_not
 
 INFO = [sys.executable, "-m", "pyasr", "info"]
@@ -38,6 +38,19 @@ def test_a_full_disk_is_named_without_a_traceback():
     assert done.returncode == 1
     assert done.stderr.startswith("pyasr: [Errno 28]")
     assert "Traceback" not in done.stderr
+
+
+def test_an_install_with_the_reference_alone_does_not_claim_to_have_compared(monkeypatch, capsys):
+    monkeypatch.setattr(info, "check", list)
+    assert info.main(["--check"]) == 0
+    assert "this install has the reference alone, and nothing to compare" in capsys.readouterr().out
+
+
+def test_a_wrong_op_fails_the_check(monkeypatch, capsys):
+    wrong = {"op": "cg", "backend": "cpp", "dtype": "float32", "error": 1.0, "tolerance": 1e-6, "passed": False}
+    monkeypatch.setattr(info, "check", lambda: [wrong])
+    assert info.main(["--check"]) == 1
+    assert "WRONG cg on cpp in float32: 1.0e+00 > 1e-06" in capsys.readouterr().out
 
 
 def test_stdout_may_be_closed():

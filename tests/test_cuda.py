@@ -9,8 +9,8 @@ import subprocess
 import numpy as np
 import pytest
 
+from pyasr.ops import _compare, backend, rows, why_not
 from pyasr.ops import _cuda as column
-from pyasr.ops import backend, rows, why_not
 from pyasr.ops._op import native
 
 cuda = native("_cuda")
@@ -179,3 +179,35 @@ class TestOnGpu:
         with cupy.cuda.Stream(non_blocking=True):
             info = backend("cuda").clip_sgd(value, grad, lr=1.0)
         assert info.norm == pytest.approx(1000**0.5)
+
+
+def test_the_check_compares_a_device_column_too(monkeypatch):
+    """With NumPy's arrays in the place of the device's: what --check does is prepare, run, copy back, compare."""
+
+    class Library:
+        asarray = staticmethod(lambda a: Device(a))
+
+    class Device:
+        def __init__(self, a):
+            self.a = np.array(a)
+
+        def get(self):
+            return self.a
+
+    class Report:
+        def __init__(self, info):
+            self.info = info
+
+        def get(self):
+            return self.info
+
+    def clip_sgd(value, grad, *, buffer, **options):
+        return Report(rows()["clip_sgd"].reference(value.a, grad.a, buffer=buffer.a, **options))
+
+    fake = type("Ops", (), {"xp": Library, "clip_sgd": staticmethod(clip_sgd)})
+    monkeypatch.setattr(_compare, "backend", lambda name: fake if name == "cuda" else backend(name))
+    assert _compare.worst_error(rows()["clip_sgd"], "cuda", 67, "float32") == 0.0
+    monkeypatch.setattr(
+        fake, "clip_sgd", staticmethod(lambda *a, **k: Report(clip_sgd(*a, **k).get()._replace(norm=9)))
+    )
+    assert _compare.worst_error(rows()["clip_sgd"], "cuda", 67, "float32") > 0.1

@@ -188,7 +188,7 @@ def test_dropout_masks_are_a_function_of_seed_step_and_name():
     assert set(np.unique(first)) == {0, 2}
     assert 0.4 < (first == 0).mean() < 0.6
     np.testing.assert_array_equal(one.forward(x, lengths)[0], x)
-    with pytest.raises(ValueError, match=r"rate must lie in \[0, 1\), got 1"):
+    with pytest.raises(ValueError, match="Dropout: rate must be below 1, got 1"):
         Dropout(params, "bad", 1)
 
 
@@ -213,9 +213,9 @@ def test_recurrent_layers_equal_torch(backend, kind):
 
 def test_bad_sizes_and_shapes_are_named():
     params = pyasr.Params(pyasr.backend("numpy"))
-    with pytest.raises(ValueError, match="Lstm: hidden_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"Lstm: hidden_size must lie in \[1, 2147483647\], got 0"):
         Lstm(params, "lstm", 5, 0)
-    with pytest.raises(ValueError, match="Rnn: num_layers must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"Rnn: num_layers must lie in \[1, 2147483647\], got 0"):
         Rnn(params, "rnn", 5, 3, num_layers=0)
     with pytest.raises(ValueError, match="chain: layers must hold at least one layer"):
         chain()
@@ -225,3 +225,57 @@ def test_bad_sizes_and_shapes_are_named():
         linear.forward(np.zeros((2, 3), "f4"), LENGTHS)
     with pytest.raises(ValueError, match=r"MeanOverTime: x must have shape \(T, B, F\), got \(2, 3\)"):
         mean.forward(np.zeros((2, 3), "f4"), LENGTHS)
+
+
+X = np.zeros((5, 2, 3), "f4")
+GOOD = np.array([5, 4], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("x", "lengths", "message"),
+    [
+        (X.tolist(), GOOD, "x must be a NumPy array, got list"),
+        (X.astype("f8"), GOOD, "x must have dtype float32, got float64"),
+        (X.astype("c8"), GOOD, "x must have dtype float32, got complex64"),
+        (X[:, :, 0, None, None], GOOD, "x must have shape"),
+        (X, None, "lengths must be a NumPy array, got NoneType"),
+        (X, [5, 4], "lengths must be a NumPy array, got list"),
+        (X, GOOD.astype("i8"), "lengths must have dtype int32, got int64"),
+        (X, GOOD.astype("f4"), "lengths must have dtype int32, got float32"),
+        (X, GOOD[:1], r"lengths must have shape \(2,\), got \(1,\)"),
+        (X, GOOD + 1, r"lengths must lie in \[0, T = 5\], got 6 at 0"),
+        (X, GOOD - 5, r"lengths must lie in \[0, T = 5\], got -1 at 1"),
+    ],
+)
+@pytest.mark.parametrize("build", [lambda p: Linear(p, "linear", 3, 4), MeanOverTime], ids=["Linear", "MeanOverTime"])
+def test_layers_without_an_op_guard_their_own_door(build, x, lengths, message):
+    params = pyasr.Params(pyasr.backend("numpy"))
+    layer = build(params)
+    params.init(0)
+    with pytest.raises((TypeError, ValueError), match=f"^{type(layer).__name__}: {message}"):
+        layer.forward(x, lengths)
+
+
+@pytest.mark.parametrize("build", [lambda p: Linear(p, "linear", 3, 4), MeanOverTime], ids=["Linear", "MeanOverTime"])
+def test_ways_back_and_derivatives_guard_their_door(build):
+    params = pyasr.Params(pyasr.backend("numpy"))
+    layer = build(params)
+    params.init(0)
+    y, saved = layer.forward(X, GOOD)
+    for good, verb, name in ((y, layer.backward, "dy"), (X, lambda s, dx: layer.jvp(s, dx, None), "dx")):
+        for bad in (good[:-1], good.swapaxes(0, 1), good[None], good.astype("f8"), good.tolist()):
+            with pytest.raises((TypeError, ValueError), match=f"^{type(layer).__name__}: {name} must .*got"):
+                verb(saved, bad)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, "3", None, True, 10**400])
+def test_sizes_of_layers_are_checked(size):
+    params = pyasr.Params(pyasr.backend("numpy"))
+    for build, name in ((Linear, "input_size"), (Lstm, "input_size"), (Rnn, "input_size")):
+        with pytest.raises((TypeError, ValueError), match=f"^{build.__name__}: {name} must"):
+            build(params, "a", size, 4)
+    for rate in ("x", None, np.nan, -0.1, True):
+        with pytest.raises((TypeError, ValueError), match=r"^Dropout: rate must"):
+            Dropout(params, "a", rate)
+    with pytest.raises(TypeError, match="chain: layers must be layers, got int"):
+        chain(3)

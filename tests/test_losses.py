@@ -95,10 +95,27 @@ def test_criteria_name_what_does_not_fit():
         Ctc(ops, reduction="none")
     with pytest.raises(ValueError, match="SoftmaxCrossEntropy: logits must have shape"):
         SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), None, i4(1))
-    with pytest.raises(ValueError, match="SoftmaxCrossEntropy: lengths must be None or"):
+    with pytest.raises(ValueError, match="SoftmaxCrossEntropy: lengths must be None for"):
         SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), i4(1, 1), i4(1, 1))
     with pytest.raises(ValueError, match="curvature: v must have shape"):
         SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), None, i4(1, 1)).curvature(np.zeros(3))
+    frames = np.zeros((4, 2, 3)), i4(4, 4), np.zeros((4, 2), "i4")
+    for position, bad in (
+        (0, [[0.0]]), (0, frames[0].astype("f2")), (1, [4, 4]), (1, np.array([4.0, 4.0])), (1, i4(4, 5)), (1, i4(-1, 4)),
+        (1, i4(4)), (2, [[0]]), (2, frames[2].astype("i8")), (2, None),
+    ):  # fmt: skip
+        arguments = [bad if i == position else a for i, a in enumerate(frames)]
+        with pytest.raises((TypeError, ValueError), match=r"^SoftmaxCrossEntropy: (logits|lengths|labels) must .*got"):
+            SoftmaxCrossEntropy(ops)(*arguments)
+    for labels in (None, [[1]], i4(1), np.ones((2, 1))):
+        with pytest.raises((TypeError, ValueError), match=r"^Ctc: labels must .*got"):
+            Ctc(ops)(np.zeros((4, 2, 3)), i4(4, 4), labels)
+    for v in (None, [1.0], np.zeros((2, 3), "f4")):
+        with pytest.raises(TypeError, match=r"curvature: v must .*got"):
+            SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), None, i4(1, 1)).curvature(v)
+    for criterion in (Ctc, SoftmaxCrossEntropy):
+        with pytest.raises(TypeError, match=r"ops must be a pyasr.backend\(\), got NoneType"):
+            criterion(None)
     with pytest.raises(ValueError, match=r"softmax_cross_entropy: labels must lie in \[-1, V = 3\), got 3 at 1"):
         SoftmaxCrossEntropy(ops)(np.zeros((2, 3)), None, i4(1, 3))
 

@@ -80,8 +80,12 @@ def test_declaring_late_or_twice_raises():
         params.declare("a", (1,))
     with pytest.raises(ValueError, match="non-empty string"):
         params.declare("", (1,))
-    with pytest.raises(ValueError, match="must not be negative"):
-        params.declare("d", (-1,))
+    for shape, message in (((-1,), "got -1"), ((2**20, 2**21), "must leave at most"), ((10**400,), "of 1329 bits")):
+        with pytest.raises(ValueError, match=f"Params.declare: shape of 'd' .*{message}"):
+            params.declare("d", shape)
+    for shape in (3, "34", None, (1.5,), (True,), ("3",)):
+        with pytest.raises(TypeError, match=r"Params.declare: shape of 'd' must be"):
+            params.declare("d", shape)
     with pytest.raises(RuntimeError, match=r"call init\(seed\) first"):
         _ = params.value
     params.init(0)
@@ -91,6 +95,12 @@ def test_declaring_late_or_twice_raises():
         params["nobody"]
     with pytest.raises(ValueError, match="vector must have shape"):
         params.view(np.zeros(3, "f4"), "a")
+    for vector in (params.value.astype("f8"), params.value.tolist(), None):
+        with pytest.raises(TypeError, match=r"Params.view: vector must"):
+            params.view(vector, "a")
+    for seed in ("0", 1.0, None, True):
+        with pytest.raises(TypeError, match=r"Params.init: seed must be an integer, got"):
+            params.init(seed)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float16", "complex64"])

@@ -40,3 +40,18 @@ def test_bootstrap_interval_covers_the_mean_and_repeats():
     assert low < scores.mean() < high
     assert 0.02 < high - low < 0.06  # ±1.96·√(0.96·0.04/300) = ±0.022
     assert bootstrap_interval(scores) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "message"),
+    [
+        ([1.0], {}, "scores must be a NumPy array of numbers, got list"),
+        (np.zeros(0), {}, "scores must be a non-empty vector"),
+        (np.array([np.nan]), {}, "scores must be finite"),
+        (np.ones(3), {"confidence": 95}, r"confidence must lie in \[0.0, 1.0\], got 95"),
+        (np.ones(3), {"resamples": 0}, r"resamples must lie in \[1, 10000000\], got 0"),
+    ],
+)
+def test_bootstrap_interval_says_what_is_wrong(scores, options, message):
+    with pytest.raises((TypeError, ValueError), match=f"^bootstrap_interval: {message}"):
+        bootstrap_interval(scores, **options)

@@ -10,6 +10,7 @@ import abc
 from dataclasses import dataclass
 from typing import Any
 
+from pyasr.ops._door import Door
 from pyasr.params import Params
 
 
@@ -45,6 +46,19 @@ class Layer(abc.ABC):
         """The derivative of y along dx and along `direction` [P], laid out like params.value; either may be None,
         meaning 0. A layer without weights hands a dx of None on."""
 
+    def _check(self, name: str, x: Any, shape: tuple[int, ...]) -> None:
+        """Raise unless x is an array of the weights' dtype and of this shape."""
+        door = Door(type(self).__name__)
+        door.shape(name, door.instance(name, x, self.params.ops.xp, self.params.dtype), shape)
+
+    def _check_input(self, x: Any, lengths: Any, ranks: tuple[int, ...], dims: str) -> None:
+        """Raise unless x is an array of the weights' dtype and of one of the ranks and, where it has time, lengths fit it."""
+        door, xp = Door(type(self).__name__), self.params.ops.xp
+        if door.instance("x", x, xp, self.params.dtype).ndim not in ranks:
+            door.value_error(f"x must have shape {dims}, got {x.shape}")
+        if x.ndim == 3:
+            door.sequence_lengths(lengths, xp, *x.shape[:2])
+
     def out_lengths(self, lengths: Any) -> Any:
         """The lengths of the output: those of the input unless the layer shortens time, None when it takes time away."""
         return lengths
@@ -64,6 +78,9 @@ class Chain(Layer):
     def __init__(self, *layers: Layer) -> None:
         if not layers:
             raise ValueError("chain: layers must hold at least one layer, got none")
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"chain: layers must be layers, got {type(layer).__name__}")
         self.layers = layers
         self.params = layers[0].params
 

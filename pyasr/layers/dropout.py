@@ -6,6 +6,7 @@ from typing import Any
 
 from pyasr.counter import stream
 from pyasr.layers._layer import EVAL, Layer, Mode
+from pyasr.ops._door import Door
 from pyasr.params import Params
 
 
@@ -18,8 +19,8 @@ class Dropout(Layer):
     """
 
     def __init__(self, params: Params, name: str, rate: float) -> None:
-        if not 0 <= rate < 1:
-            raise ValueError(f"Dropout: rate must lie in [0, 1), got {rate!r}")
+        if Door("Dropout").real("rate", rate, 0.0, 1.0) == 1:
+            raise ValueError("Dropout: rate must be below 1, got 1.0")
         self.params, self.name, self.rate = params, name, rate
 
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from pyasr.layers._layer import EVAL, Layer, Mode, frames_within
+from pyasr.ops._door import Door
 from pyasr.params import Params, uniform
 
 
@@ -16,9 +17,11 @@ class Linear(Layer):
     """
 
     def __init__(self, params: Params, name: str, input_size: int, output_size: int) -> None:
+        door = Door("Linear")
         self.params, self.name = params, name
-        self.input_size, self.output_size = input_size, output_size
-        fill = uniform(1 / math.sqrt(max(input_size, 1)))
+        self.input_size = door.integer("input_size", input_size, 1, 2**31 - 1)
+        self.output_size = door.integer("output_size", output_size, 1, 2**31 - 1)
+        fill = uniform(1 / math.sqrt(input_size))
         params.declare(f"{name}.weight", (output_size, input_size), fill)
         params.declare(f"{name}.bias", (output_size,), fill)
 
@@ -27,9 +30,10 @@ class Linear(Layer):
         return None if x.ndim == 2 else ~frames_within(self.params.ops.xp, x.shape[0], lengths)
 
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
-            raise ValueError(f"Linear: x of {self.name!r} must have shape (T, B, {self.input_size}) or "
-                             f"(B, {self.input_size}), got {x.shape}")  # fmt: skip
+        dims = f"(T, B, {self.input_size}) or (B, {self.input_size})"
+        self._check_input(x, lengths, (2, 3), dims)
+        if x.shape[-1] != self.input_size:
+            raise ValueError(f"Linear: x of {self.name!r} must have shape {dims}, got {x.shape}")
         weight, bias = self.params[f"{self.name}.weight"], self.params[f"{self.name}.bias"]
         rows = x.reshape(-1, self.input_size)  # one product instead of one per frame
         y = (rows @ weight.T + bias).reshape(*x.shape[:-1], self.output_size)
@@ -47,6 +51,7 @@ class Linear(Layer):
 
     def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
         rows, weight, padding, shape = saved
+        self._check("dy", dy, (*shape[:-1], self.output_size))
         grad = self.params.grad if grad is None else grad
         dy = self._within(dy, padding)
         dweight, dbias = self.params.view(grad, f"{self.name}.weight"), self.params.view(grad, f"{self.name}.bias")
@@ -58,6 +63,7 @@ class Linear(Layer):
         rows, weight, padding, shape = saved
         dy = self.params.ops.xp.zeros((rows.shape[0], self.output_size), rows.dtype)
         if dx is not None:
+            self._check("dx", dx, shape)
             dy += dx.reshape(-1, self.input_size) @ weight.T
         if direction is not None:
             dy += rows @ self.params.view(direction, f"{self.name}.weight").T

@@ -18,23 +18,26 @@ class MeanOverTime(Layer):
         self.params = params
 
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:
-        if x.ndim != 3:
-            raise ValueError(f"MeanOverTime: x must have shape (T, B, F), got {x.shape}")
+        self._check_input(x, lengths, (3,), "(T, B, F)")
         xp = self.params.ops.xp
         within = frames_within(xp, x.shape[0], lengths)[:, :, None]  # [T, B, 1]
         share = (1 / xp.maximum(lengths, 1)).astype(x.dtype)[:, None]  # [B, 1]
-        return self._mean(x, within, share), (within, share)
+        return self._mean(x, within, share), (within, share, x.shape)
 
     def _mean(self, x: Any, within: Any, share: Any) -> Any:
         return self.params.ops.xp.where(within, x, 0).sum(axis=0, dtype=x.dtype) * share
 
     def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
-        within, share = saved
+        within, share, shape = saved
+        self._check("dy", dy, shape[1:])
         return self.params.ops.xp.where(within, (dy * share)[None], 0).astype(dy.dtype, copy=False)
 
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:
-        within, share = saved
-        return None if dx is None else self._mean(dx, within, share)  # no weights: nothing varies
+        within, share, shape = saved
+        if dx is None:
+            return None  # no weights: nothing varies
+        self._check("dx", dx, shape)
+        return self._mean(dx, within, share)
 
     def out_lengths(self, lengths: Any) -> None:
         return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyasr.layers._layer import EVAL, Layer, Mode
+from pyasr.ops._door import Door
 from pyasr.params import Initializer, Params, lstm_bias, uniform, zeros
 
 
@@ -22,9 +23,9 @@ class _Recurrent(Layer):
         self, params: Params, name: str, input_size: int, hidden_size: int, *, num_layers: int, bidirectional: bool,
         bias: Initializer,
     ) -> None:  # fmt: skip
-        for word, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if size < 1:
-                raise ValueError(f"{type(self).__name__}: {word} must be at least 1, got {size}")
+        door = Door(type(self).__name__)
+        for word, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            door.integer(word, size, 1, 2**31 - 1)
         self.params, self.name = params, name
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.directions = 2 if bidirectional else 1

@@ -10,9 +10,15 @@ import numpy as np
 from pyasr.ops._op import Row, backend
 
 
+def on_host(x: Any) -> Any:
+    """x itself, or the NumPy copy of what lies on a device."""
+    return x.get() if hasattr(x, "get") and not isinstance(x, dict) else x
+
+
 def numbers(result: Any) -> list[np.ndarray]:
     """The arrays and numbers of a result as float64; opaque parts, such as a saved state, are left out."""
-    parts = result if isinstance(result, tuple) else (result,)
+    result = on_host(result)
+    parts = tuple(map(on_host, result)) if isinstance(result, tuple) else (result,)
     return [np.asarray(p, np.float64) for p in parts if isinstance(p, (np.ndarray, float, int, np.generic))]
 
 
@@ -31,7 +37,11 @@ def prepared(row: Row, column: str, size: Any, dtype: str, seed: int = 0) -> tup
     """Fresh example arguments of a row for a column."""
     args, kwargs = row.example(np.random.default_rng(seed), size, np.dtype(dtype))
     args, kwargs = copy.deepcopy((args, kwargs))
-    return (args if row.prepare is None else row.prepare(backend(column), args)), kwargs
+    ops = backend(column)
+    if ops.xp is not np:
+        args = tuple(ops.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in args)
+        kwargs = {k: ops.xp.asarray(a) if isinstance(a, np.ndarray) else a for k, a in kwargs.items()}
+    return (args if row.prepare is None else row.prepare(ops, args)), kwargs
 
 
 def worst_error(row: Row, column: str, size: Any, dtype: str) -> float:
@@ -43,7 +53,7 @@ def worst_error(row: Row, column: str, size: Any, dtype: str) -> float:
     pairs = [*zip(got, want, strict=True), *zip(got_args, want_args, strict=True)]
     pairs += [(got_kwargs[k], want_kwargs[k]) for k in want_kwargs]
     errors = [
-        relative_error(np.asarray(g, np.float64), np.asarray(w, np.float64))
+        relative_error(np.asarray(on_host(g), np.float64), np.asarray(w, np.float64))
         for g, w in pairs
         if isinstance(w, np.ndarray)
     ]

@@ -25,9 +25,12 @@ def _native() -> ModuleType:
 
 def why_not() -> str | None:
     """Why there is no GPU to run on; None when there is one."""
+    from pyasr import _build
     from pyasr.ops._op import native
 
     module = native("_cuda")
+    if module is None and not _build.NATIVE:
+        return "this install has no native code (PYASR_PURE=1)"
     if module is None:
         return "this install was built without CUDA kernels (no nvcc was found)"
     reason = module.problem()

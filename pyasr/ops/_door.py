@@ -72,6 +72,27 @@ class Door:
             self.type_error(f"{name} must have dtype {' or '.join(d.name for d in allowed)}, got {got}")
         return x
 
+    def instance(self, name: str, x: Any, xp: Any, dtypes: Any) -> Any:
+        """x is an array of the library xp, NumPy or CuPy, and of one of the dtypes: what layers and criteria ask for."""
+        if xp is np:
+            return self.array(name, x, dtypes)
+        if not isinstance(x, xp.ndarray):
+            self.type_error(f"{name} must be an array of {xp.__name__}, got {type(x).__name__}")
+        allowed = dtypes if isinstance(dtypes, tuple) else (np.dtype(dtypes),)
+        if x.dtype not in allowed:
+            self.type_error(f"{name} must have dtype {' or '.join(d.name for d in allowed)}, got {x.dtype.name}")
+        return x
+
+    def shape(self, name: str, x: Any, shape: tuple[int, ...]) -> None:
+        if x.shape != shape:
+            self.value_error(f"{name} must have shape {shape}, got {x.shape}")
+
+    def sequence_lengths(self, lengths: Any, xp: Any, frames: int, batch: int) -> None:
+        """int32 [B] within [0, T]. The values of an array on a device are not looked at: that would wait for the device."""
+        self.shape("lengths", self.instance("lengths", lengths, xp, INT32), (batch,))
+        if xp is np:
+            self.lengths_within("lengths", lengths, frames, "T")
+
     def read(self, name: str, x: Any, dims: str, dtypes: Any, *, optional: bool = False) -> Any:
         """A C-contiguous array with dims such as "T B D", "S 4*H D" or, of dims bound before, "S*H" ("3" is a fixed size)."""
         if optional and x is None:

@@ -1,14 +1,12 @@
-"""mfcc, fbank, spectrogram: accuracy, agreement with kaldi-native-fbank, every option, the same bits everywhere."""
+"""mfcc, fbank, spectrogram: accuracy, every option, the same bits everywhere."""
 
 import itertools
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pyasr.ops import rows, why_not
-from pyasr.ops._op import backend, has
+from pyasr.ops import why_not
+from pyasr.ops._op import backend
 from pyasr.ops._plan import EPSILON, WINDOWS, MfccOptions, fft_radices, fft_tables, make_plan
 
 needs_cpp = pytest.mark.skipif(why_not("cpp") is not None, reason="no native code in this install")
@@ -270,20 +268,3 @@ def test_the_longest_frames():
     wave = np.tile(WAVES["noise"], 9)
     assert plan.fft_size == 65536
     assert errors(backend("cpp").fbank(wave, plan), backend("numpy").fbank(wave, plan)).max() <= 3e-4
-
-
-# another implementation
-
-ORACLE = np.load(Path(__file__).with_name("oracle") / "mfcc_knf.npz")
-CASES = json.loads(ORACLE["cases"].tobytes())
-
-
-# 5e-4: kaldi-native-fbank's own float32 error; with an offset or a narrow filter it is larger than ours.
-@pytest.mark.parametrize(
-    ("case", "column"), [(c, b) for c in CASES for b in COLUMNS if has(rows()[CASES[c]["kind"]], b)]
-)
-def test_agrees_with_kaldi_native_fbank(case, column):
-    kind, options = CASES[case]["kind"], CASES[case]["options"]
-    plan = make_plan(MfccOptions(**options, **({} if kind == "mfcc" else {"num_ceps": 0})))
-    got = getattr(backend(column), kind)(ORACLE[f"wave_{CASES[case]['wave']}"], plan)
-    np.testing.assert_allclose(got, ORACLE[f"features_{case}"], rtol=0, atol=5e-4)

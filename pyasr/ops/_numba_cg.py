@@ -22,10 +22,12 @@ def cg() -> Callable[..., Any]:
         n = p.size
         q = np.zeros_like(p)
         for i in range(n):
-            row, own, total = A[i], p[i], A[i, i] * p[i]
-            for j in range(i + 1, n):  # one triangle serves two rows
-                total += row[j] * p[j]
-                q[j] += row[j] * own
+            # One triangle serves two rows, in two loops that the compiler turns into vectors; in one loop it does not.
+            row, right, below, own, total = A[i, i + 1 :], p[i + 1 :], q[i + 1 :], p[i], A[i, i] * p[i]
+            for j in range(right.size):
+                total += row[j] * right[j]
+            for j in range(right.size):
+                below[j] += row[j] * own
             q[i] += total
         return q
 

@@ -245,6 +245,23 @@ def test_backward_adds_weights_and_leaves_the_saved_state_as_it_was(recurrent):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_saved_state_is_its_own(recurrent):
+    """Neither the outputs nor the weights that the caller goes on to change are part of it."""
+    _, v = recurrent.random(8)
+    want = recurrent.backward(recurrent.forward(recurrent.inputs)[1], v)
+    inputs = {n: x.copy() for n, x in recurrent.inputs.items()}
+    lengths = recurrent.lengths
+    recurrent.lengths = lengths.copy()
+    outputs, saved = recurrent.forward(inputs)
+    for a in (*outputs, *(x for n, x in inputs.items() if n != "x")):
+        a[:] = np.nan
+    recurrent.lengths[:] = 0
+    got = recurrent.backward(saved, v)
+    recurrent.lengths = lengths
+    for n in want:
+        np.testing.assert_array_equal(got[n], want[n])
+
+
 def test_padding_moves_nothing_and_gets_no_gradient(recurrent):
     u, v = recurrent.random(5)
     outputs, saved = recurrent.forward(recurrent.inputs)

@@ -55,3 +55,20 @@ def test_same_bits_for_any_thread_count(row, dtype):
 def test_every_row_has_numpy_and_cpp():
     if why_not("cpp") is None:
         assert [r.name for r in rows().values() if not has(r, "cpp")] == []
+
+
+@pytest.mark.parametrize(
+    ("row", "column"), [pytest.param(r, c, id=f"{r.name}-{c}") for r, c in COLUMNS if c != "numpy"]
+)
+def test_results_have_the_types_of_the_reference(row, column):
+    for dtype in row.dtypes:
+        got, want = (
+            getattr(backend(c), row.name)(*args, **kwargs)
+            for c, (args, kwargs) in ((c, prepared(row, c, row.sizes[-1], dtype)) for c in (column, "numpy"))
+        )
+        for g, w in zip(*(r if isinstance(r, tuple) else (r,) for r in (got, want)), strict=True):
+            if isinstance(w, (np.ndarray, np.generic)):
+                assert (type(g), g.dtype, g.shape) == (type(w), w.dtype, w.shape)
+                assert not isinstance(g, np.ndarray) or (g.flags.c_contiguous and g.flags.writeable)
+            elif isinstance(w, (float, int)):
+                assert type(g) is type(w)

@@ -30,7 +30,8 @@ def relative_error(got: np.ndarray, want: np.ndarray) -> float:
     if not np.array_equal(got[~finite], want[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
         return np.inf
     norm = float(np.linalg.norm(want[finite]))
-    return float(np.linalg.norm(got[finite] - want[finite])) / (norm if norm > 0 else 1.0)
+    error = float(np.linalg.norm(got[finite] - want[finite])) / (norm if norm > 0 else 1.0)
+    return error if np.isfinite(error) else np.inf  # max() would pass a NaN over
 
 
 def prepared(row: Row, column: str, size: Any, dtype: str, seed: int = 0) -> tuple[tuple, dict]:

@@ -1,5 +1,8 @@
 #include "bind/array.hpp"
 
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -276,6 +279,21 @@ const cpu::Table& kernels() {
   const cpu::Table* table = cpu::active();
   if (!table) throw py::import_error(cpu::choice_error());
   return *table;
+}
+
+void Released::take() noexcept {
+  try {
+    PyEval_RestoreThread(state_);
+  } catch (const abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+}
+
+bool Released::signals_raised() noexcept {
+  take();
+  const bool raised = PyErr_CheckSignals() != 0;
+  state_ = PyEval_SaveThread();
+  return raised;
 }
 
 }  // namespace pyasr::bind

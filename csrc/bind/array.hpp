@@ -109,24 +109,34 @@ runtime::Lease new_scratch(std::size_t bytes);
 // The kernels in use; raises ImportError when PYASR_ISA names a set that cannot run.
 const cpu::Table& kernels();
 
+// The GIL released, and taken again at the end. Where the interpreter is shutting down, the thread stays here: Python
+// before 3.14 would unwind it through frames that hold Python objects and may not be left that way.
+class Released {
+ public:
+  Released() : state_(PyEval_SaveThread()) {}
+  Released(const Released&) = delete;
+  Released& operator=(const Released&) = delete;
+  ~Released() { take(); }
+  // Ctrl-C, asked with the GIL for as long as it takes: true when a signal handler raised.
+  bool signals_raised() noexcept;
+
+ private:
+  void take() noexcept;
+  PyThreadState* state_;
+};
+
 // Runs `work(const Runtime&)` with the GIL released; raises KeyboardInterrupt (or what the signal handler raised) when
 // the user interrupted it.
 template <class Work>
 void run_released(int threads, Work&& work) {
-  struct Context {
-    bool raised = false;
-  } context;
   runtime::Call call;
-  call.context = &context;
-  call.interrupted = [](void* c) noexcept {
-    py::gil_scoped_acquire gil;
-    return static_cast<Context*>(c)->raised = PyErr_CheckSignals() != 0;
-  };
   {
-    py::gil_scoped_release released;
+    Released released;
+    call.context = &released;
+    call.interrupted = [](void* c) noexcept { return static_cast<Released*>(c)->signals_raised(); };
     work(runtime::runtime(call, threads));
   }
-  if (context.raised) throw py::error_already_set();
+  if (call.stopped) throw py::error_already_set();
 }
 
 }  // namespace pyasr::bind

@@ -47,7 +47,7 @@ ClipSgdResult run(Door& door, const ClipSgdOptions& options, py::handle value, p
   ClipSgdResult result{};
   // No interruption: an update is never cut in half.
   {
-    py::gil_scoped_release released;
+    const Released released;
     runtime::Call call;
     // One work item needs no second thread, and counting the CPUs would cost a tenth of so small a call.
     const int threads = asked ? asked : args.n <= 16384 ? 1 : runtime::default_threads();

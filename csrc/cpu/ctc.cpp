@@ -229,8 +229,9 @@ PYASR_INLINE Scaled<T> blank_emission(const T* frame, std::int64_t n) {
 template <class T>
 class Utterance {
  public:
-  Utterance(const CtcArgs<T>& args, std::int64_t b, char* workspace)
+  Utterance(const CtcArgs<T>& args, std::int64_t b, char* workspace, const Runtime& runtime_)
       : a(args),
+        runtime(runtime_),
         b(b),
         frames(a.lengths[b]),
         n(a.label_lengths[b]),
@@ -238,7 +239,7 @@ class Utterance {
         s(carve<T>(workspace, frames, n)) {}
 
   void run() {
-    for (std::int64_t t = frames; t < a.frames; ++t) fill_row<T>(gradient(t), 0, a.V);
+    fill(frames, a.frames, 0);
     if (a.mass)
       for (std::int64_t t = 0; t < a.frames; ++t) a.mass[t * a.B + b] = 1;
     const bool possible = prepare();
@@ -255,12 +256,18 @@ class Utterance {
   }
 
  private:
+  // Asked for every frame; answers often enough for rows of any width.
+  bool stopped(std::int64_t t) const { return (t % 16 == 0 || a.V > 4096) && runtime.stop(runtime.self); }
   const T* logits(std::int64_t t) const { return a.logits + (t * a.B + b) * a.V; }
   T* gradient(std::int64_t t) const { return a.dlogits + (t * a.B + b) * a.V; }
 
-  void finish(T loss, T fill) const {
+  void fill(std::int64_t begin, std::int64_t end, T value) const {
+    for (std::int64_t t = begin; t < end && !stopped(t); ++t) fill_row<T>(gradient(t), value, a.V);
+  }
+
+  void finish(T loss, T value) const {
     a.loss[b] = loss;
-    for (std::int64_t t = 0; t < frames; ++t) fill_row<T>(gradient(t), fill, a.V);
+    fill(0, frames, value);
   }
 
   // Whether there are frames enough for the labels.
@@ -295,10 +302,11 @@ class Utterance {
     return top.m[0];
   }
 
-  // Softmax, emissions and alpha of every frame; false when a softmax is NaN.
+  // Softmax, emissions and alpha of every frame; false when a softmax is NaN, and when the call was stopped.
   bool forward(bool possible) {
     double product = 1, shift = 0;  // the sums' logarithms are taken together
     for (std::int64_t t = 0; t < frames; ++t) {
+      if (stopped(t)) return false;
       const T* x = logits(t);
       T* y = gradient(t);
       const RowSum<T> sum = exp_row(x, y, a.V);
@@ -336,6 +344,7 @@ class Utterance {
     start_row(s, n);
     double shift = 0;
     for (std::int64_t t = frames - 1; t >= 0; --t) {
+      if (stopped(t)) return false;
       const T* frame = s.frame(t);
       const Range range = reachable(s, t, frames, n);
       const Scaled<T> blank = blank_emission<T>(frame, n);
@@ -357,6 +366,7 @@ class Utterance {
   }
 
   const CtcArgs<T>& a;
+  const Runtime& runtime;
   const std::int64_t b, frames, n;  // n labels
   const std::int32_t* labels;       // [n]
   const Scratch<T> s;
@@ -378,7 +388,7 @@ void run(const CtcArgs<T>& a, void* workspace, const Runtime& runtime) noexcept 
   }
   const std::size_t bytes = worker_bytes<T>(frames, labels);
   parallel_for(runtime, static_cast<long>(a.B), [&](long b, int worker) {
-    Utterance<T>(a, b, static_cast<char*>(workspace) + static_cast<std::size_t>(worker) * bytes).run();
+    Utterance<T>(a, b, static_cast<char*>(workspace) + static_cast<std::size_t>(worker) * bytes, runtime).run();
   });
 }
 

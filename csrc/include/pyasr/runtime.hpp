@@ -11,8 +11,9 @@ struct Runtime {
   // so results may depend on i alone. Nested calls run on the calling worker.
   void (*run)(void* self, int threads, long n, void (*body)(void* arg, long i, int worker) noexcept,
               void* arg) noexcept;
-  // True once the user has asked to stop (Ctrl-C). Only the calling thread may ask. A kernel that sees true returns as
-  // soon as its memory is in order; its results are then discarded.
+  // True once the user has asked to stop (Ctrl-C). Cheap; may be asked anywhere in a kernel, by any of its workers. A
+  // kernel that sees true returns as soon as its memory is in order; its results are then discarded, and so is all work
+  // that it hands to run. Work items of more than a few milliseconds ask, so that a call ends within 200 ms.
   bool (*stop)(void* self) noexcept;
 };
 

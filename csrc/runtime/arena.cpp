@@ -19,7 +19,8 @@ constexpr int classes = 4 * 44;  // four sizes per power of two, from 4 kB
 struct Header {
   std::size_t bytes;  // usable bytes behind the header
   int size_class;
-  Header* next;
+  Header *above, *below;  // among the free blocks of its class, the one returned last on top
+  Header *older, *newer;  // among all free blocks, in the order of their return
 };
 static_assert(sizeof(Header) <= 64);
 
@@ -35,8 +36,38 @@ std::size_t kept_limit() {
 struct Arena {
   std::mutex mutex;
   Header* free[classes] = {};
+  Header *oldest = nullptr, *newest = nullptr;
   std::size_t kept = 0;
   std::size_t limit = kept_limit();
+
+  void add(Header* h) {
+    Header*& top = free[h->size_class];
+    h->above = nullptr;
+    h->below = top;
+    if (top) top->above = h;
+    top = h;
+    h->newer = nullptr;
+    h->older = newest;
+    (newest ? newest->newer : oldest) = h;
+    newest = h;
+    kept += h->bytes;
+  }
+  void remove(Header* h) {
+    (h->above ? h->above->below : free[h->size_class]) = h->below;
+    if (h->below) h->below->above = h->above;
+    (h->older ? h->older->newer : oldest) = h->newer;
+    (h->newer ? h->newer->older : newest) = h->older;
+    kept -= h->bytes;
+  }
+  // Gives the system the blocks that have lain here longest until at most `most` bytes are kept: sizes that are no
+  // longer asked for make room for those that are.
+  void shrink(std::size_t most) {
+    while (kept > most) {
+      Header* h = oldest;
+      remove(h);
+      std::free(h);
+    }
+  }
 };
 // Never destroyed: arrays may outlive static destruction. A forked child inherits it in a usable state only when no
 // other thread held the mutex, so lease() and release() try the lock and otherwise go to the system.
@@ -62,6 +93,15 @@ int class_of(std::size_t bytes, std::size_t* rounded) {
   return 4 * (e + 1);
 }
 
+void* allocate(std::size_t rounded) {
+  const std::size_t unit = rounded >= huge ? huge : 64, total = rounded + 64;
+  void* raw = std::aligned_alloc(unit, (total + unit - 1) / unit * unit);
+#if defined(MADV_HUGEPAGE)
+  if (raw && unit == huge) madvise(raw, total, MADV_HUGEPAGE);  // advice: its failure changes nothing but speed
+#endif
+  return raw;
+}
+
 }  // namespace
 
 void* lease(std::size_t bytes) noexcept {
@@ -70,22 +110,22 @@ void* lease(std::size_t bytes) noexcept {
   const int c = class_of(bytes, &rounded);
   Arena& a = arena();
   {
-    std::unique_lock lock(a.mutex, std::try_to_lock);
+    const std::unique_lock lock(a.mutex, std::try_to_lock);
     if (lock && a.free[c]) {
       Header* h = a.free[c];
-      a.free[c] = h->next;
-      a.kept -= h->bytes;
+      a.remove(h);
       return reinterpret_cast<char*>(h) + 64;
     }
   }
-  const std::size_t total = rounded + 64;
-  void* raw = std::aligned_alloc(
-      rounded >= huge ? huge : 64,
-      (total + (rounded >= huge ? huge : 64) - 1) / (rounded >= huge ? huge : 64) * (rounded >= huge ? huge : 64));
+  void* raw = allocate(rounded);
+  if (!raw) {
+    {
+      const std::unique_lock lock(a.mutex, std::try_to_lock);
+      if (lock) a.shrink(0);
+    }
+    raw = allocate(rounded);
+  }
   if (!raw) return nullptr;
-#if defined(MADV_HUGEPAGE)
-  if (rounded >= huge) madvise(raw, total, MADV_HUGEPAGE);  // advice: its failure changes nothing but speed
-#endif
   auto* h = static_cast<Header*>(raw);
   h->bytes = rounded;
   h->size_class = c;
@@ -97,11 +137,10 @@ void release(void* block) noexcept {
   auto* h = reinterpret_cast<Header*>(static_cast<char*>(block) - 64);
   Arena& a = arena();
   {
-    std::unique_lock lock(a.mutex, std::try_to_lock);
-    if (lock && a.kept + h->bytes <= a.limit) {
-      a.kept += h->bytes;
-      h->next = a.free[h->size_class];
-      a.free[h->size_class] = h;
+    const std::unique_lock lock(a.mutex, std::try_to_lock);
+    if (lock && h->bytes <= a.limit) {
+      a.add(h);
+      a.shrink(a.limit);
       return;
     }
   }

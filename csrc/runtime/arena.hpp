@@ -9,7 +9,7 @@ namespace pyasr::runtime {
 // ask for huge pages.
 void* lease(std::size_t bytes) noexcept;
 // Gives a block back. The arena keeps returned blocks for the next lease, up to an eighth of the machine's memory and
-// at most 1 GB.
+// at most 1 GB; beyond that, and when the system has no more memory, those go first that were returned first.
 void release(void* block) noexcept;
 
 class Lease {

@@ -14,7 +14,7 @@ namespace {
 
 // Without a way to ask for Ctrl-C: the caller may not hold the GIL, and may have none.
 Runtime runtime_for(runtime::Call& call, int threads) {
-  return runtime::runtime(call, threads > 0 ? threads : runtime::default_threads());
+  return runtime::runtime(call, threads < 1 ? runtime::default_threads() : threads < 1024 ? threads : 1024);
 }
 
 double clip_sgd_f32(float* value, const float* grad, float* buffer, std::size_t n, double lr, double momentum,

@@ -62,6 +62,7 @@ py::tuple run(Door& door, const Call& call, bool with_mass) {
   }
   if (workers > a.B) workers = std::max(1, static_cast<int>(a.B));
   const Ctc& op = *kernels().ctc;
+  door.product({workers, frames + 64, labels + 64, 8 * static_cast<std::int64_t>(sizeof(T))});
   const auto scratch = new_scratch(op.workspace_bytes(frames, labels, sizeof(T), workers));
   run_released(workers, [&](const Runtime& runtime) {
     if constexpr (sizeof(T) == 4)

@@ -69,6 +69,9 @@ NativePlan* build(Door& door, py::handle plan) {
   t.energy = energy_of(door, py::cast<std::string>(o.attr("energy")));
   t.fft = size("fft_size", 2, 65536);
   t.length = size("length", 2, t.fft);
+  // The FFT's first pass expects samples in the first half of its points.
+  if (t.fft > 2 * t.length)
+    door.value_error("plan.fft_size must be at most twice plan.length, got " + std::to_string(t.fft));
   t.shift = size("shift", 1, 65536);
   t.features = size("features", 1, 1 << 20);
   const int half = t.fft / 2;
@@ -146,8 +149,9 @@ NativePlan* build(Door& door, py::handle plan) {
   return native.release();
 }
 
-// The native form of a plan, kept in plan.cache["cpp"].
-const NativePlan& native_plan(const char* op, py::handle plan) {
+// The native form of a plan, kept in plan.cache["cpp"]. Whoever uses it holds the capsule: building one may run Python
+// code, and so another thread that puts a capsule of its own into the cache.
+py::capsule native_plan(const char* op, py::handle plan) {
   static const py::handle type = py::object(py::module_::import("pyasr.ops._plan").attr("MfccPlan")).release();
   Door door(op);
   if (!py::isinstance(plan, type))
@@ -158,7 +162,7 @@ const NativePlan& native_plan(const char* op, py::handle plan) {
   if (!cache.contains("cpp"))
     cache["cpp"] =
         py::capsule(build(door, plan), "pyasr.MfccTables", [](void* p) { delete static_cast<NativePlan*>(p); });
-  return *py::cast<py::capsule>(cache["cpp"]).get_pointer<NativePlan>();
+  return py::cast<py::capsule>(cache["cpp"]);
 }
 
 std::int64_t frame_count(const MfccTables& t, std::int64_t n) {
@@ -207,7 +211,8 @@ py::object compute(Door& door, const NativePlan& p, WaveType type, py::handle wa
 }
 
 py::object features(const char* op, py::handle wave, py::handle plan, py::handle out, py::handle threads) {
-  const NativePlan& p = native_plan(op, plan);
+  const py::capsule kept = native_plan(op, plan);
+  const NativePlan& p = *kept.get_pointer<NativePlan>();
   Door door(op);
   const int workers = door.threads(threads);
   switch (door.type_of("wave", wave, "hfd")) {

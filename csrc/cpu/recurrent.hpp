@@ -200,24 +200,6 @@ T* spread(T* to, const T* from, long n) {
   return to + n * Tile<T>::rows;
 }
 
-// Asked once per step by every worker. Only worker 0, the calling thread, may poll; the others follow its flag.
-struct Stop {
-  const Runtime& runtime;
-  int flag = 0;
-  bool operator()(int worker) {
-    if (worker == 0 && runtime.stop(runtime.self)) __atomic_store_n(&flag, 1, __ATOMIC_RELAXED);
-    return __atomic_load_n(&flag, __ATOMIC_RELAXED) != 0;
-  }
-};
-
-// Behind the last of the steps from `first` on that have at most `limit` rows (or one step), 0 rows left out.
-template <class K>
-long block_end(const K& k, long first, long limit) {
-  long last = first;
-  while (last < k.T_ && k.rows(last) && (last == first || k.begin[last + 1] - k.begin[first] <= limit)) ++last;
-  return last;
-}
-
 // Columns that hold whole cells and whole panels.
 template <class T, int G>
 constexpr long group_columns = G * lanes<T> > Tile<T>::columns ? G * lanes<T> : Tile<T>::columns;

@@ -62,9 +62,10 @@ struct BackwardPass {
   const K& k;
   const RecurrentBackward<T>& a;
   const BackwardScratch<T, Cell>& w;
+  const Runtime& runtime;
 
   // The steps [first, last) for ranks [r0, r1): dgates of every row, dh and dc carried along.
-  void recurrence(int d, long first, long last, long r0, long r1, int worker, Stop& stop) const {
+  void recurrence(int d, long first, long last, long r0, long r1) const {
     const Direction<T>& from = k.direction[d];
     const auto& to = w.direction[d];
     for (long s = last - 1; s >= first; --s) {
@@ -91,7 +92,7 @@ struct BackwardPass {
       for (long c = 0; c < k.Hp; c += Tile<T>::columns)
         rows_times_panel(n, k.Gp, dgates, w.ldg, from.w_hh_back + c * k.Gp, panel_width<T>(c, k.H),
                          to.dh + r0 * k.Hp + c, k.Hp, false);
-      if (stop(worker)) return;
+      if (runtime.stop(runtime.self)) return;
     }
   }
 
@@ -187,8 +188,7 @@ void backward(const RecurrentShape& shape, const RecurrentBackward<T>& a, void* 
               const Runtime& runtime) noexcept {
   const Saved<T, Cell> k(shape, const_cast<void*>(a.saved));
   const BackwardScratch<T, Cell> w(k, runtime.threads, workspace);
-  const BackwardPass<T, Cell> pass{k, a, w};
-  Stop stop{runtime};
+  const BackwardPass<T, Cell> pass{k, a, w, runtime};
   const Parts parts(k, runtime.threads);
   for (long m = 0; m < w.M + Tile<T>::rows; ++m) w.row[m] = m * k.Gp;
   for (int d = 0; d < k.S; ++d) {
@@ -204,9 +204,9 @@ void backward(const RecurrentShape& shape, const RecurrentBackward<T>& a, void* 
     long rows = 0;
     for (first = last; first > 0 && (rows == 0 || rows + k.rows(first - 1) <= backward_chunk); --first)
       rows += k.rows(first - 1);
-    parallel_for(runtime, k.S * parts.count, [&](long i, int worker) {
+    parallel_for(runtime, k.S * parts.count, [&](long i, int) {
       const long part = i / k.S;
-      pass.recurrence(static_cast<int>(i % k.S), first, last, parts.bound(part), parts.bound(part + 1), worker, stop);
+      pass.recurrence(static_cast<int>(i % k.S), first, last, parts.bound(part), parts.bound(part + 1));
     });
     for (int d = 0; d < k.S; ++d) pass.find_frames(d, first, last);
     for (long i0 = 0; i0 < rows; i0 += backward_chunk) {
@@ -225,7 +225,7 @@ void backward(const RecurrentShape& shape, const RecurrentBackward<T>& a, void* 
         parallel_for(runtime, divide_up(rows, dx_block), [&](long i, int worker) {
           pass.input_gradient(d, i * dx_block, least(dx_block, rows - i * dx_block), worker);
         });
-    if (stop(0)) return;
+    if (runtime.stop(runtime.self)) return;
   }
   for (int d = 0; d < k.S; ++d) {
     by_sequence(k, w.direction[d].dh, a.dh0 + d * k.B * k.H);

@@ -10,16 +10,13 @@ namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
 constexpr long forward_chunk = 256;  // rows; more where one step has more
-// Rows that the workers take on between two barriers. A caller that is done early waits there and cannot poll, so a
-// block must not take long.
-constexpr long forward_block = 1024;
 
-// The steps [first, last), at most to `end`, of ranks [r0, r1) that make up one chunk, and the rows among them.
+// The steps [first, last) of ranks [r0, r1) that make up one chunk, and the rows among them.
 struct Chunk {
   long first, last = 0, rows = 0;
   template <class K>
-  Chunk(const K& k, long step, long end, long r0, long r1, long limit) : first(step), last(step) {
-    while (last < end) {
+  Chunk(const K& k, long step, long r0, long r1, long limit) : first(step), last(step) {
+    while (last < k.T_) {
       const long n = least(k.rows(last), r1) - r0;
       if (n <= 0 || (rows && rows + n > limit)) break;
       rows += n;
@@ -46,6 +43,7 @@ struct ForwardPass {
   static constexpr int G = Cell::gates, L = lanes<T>;
   const K& k;
   const RecurrentForward<T>& a;
+  const Runtime& runtime;
 
   void pack(long i) const {
     const long panels = divide_up(k.Gp, Tile<T>::columns);
@@ -115,17 +113,17 @@ struct ForwardPass {
     }
   }
 
-  // The steps [s, end) of ranks [r0, r1).
-  void part(int d, long s, long end, long r0, long r1, int worker, Stop& stop, const ChunkScratch<T>& scratch) const {
-    while (s < end) {
-      const Chunk chunk(k, s, end, r0, r1, forward_chunk);
-      if (!chunk.rows) return;
+  void part(int d, long r0, long r1, const ChunkScratch<T>& scratch) const {
+    for (long s = 0; s < k.T_;) {
+      const Chunk chunk(k, s, r0, r1, forward_chunk);
+      if (!chunk.rows) break;
       input_product(d, chunk, r0, r1, scratch);
       for (; s < chunk.last; ++s) {
         step(d, s, r0, least(k.rows(s), r1) - r0);
-        if (stop(worker)) return;
+        if (runtime.stop(runtime.self)) return;
       }
     }
+    finish(d, r0, r1);
   }
 };
 
@@ -149,7 +147,7 @@ void forward(const RecurrentShape& shape, const RecurrentForward<T>& a, void* wo
              const Runtime& runtime) noexcept {
   Saved<T, Cell> k(shape, a.saved);
   k.rank(a.lengths);
-  const ForwardPass<T, Cell> pass{k, a};
+  const ForwardPass<T, Cell> pass{k, a, runtime};
   parallel_for(runtime, k.S * 2 * divide_up(k.Gp, Tile<T>::columns), [&](long i, int) { pass.pack(i); });
   for (int d = 0; d < k.S; ++d) {
     by_rank(k, a.h0 ? a.h0 + d * k.B * k.H : nullptr, k.direction[d].h_init);
@@ -158,18 +156,12 @@ void forward(const RecurrentShape& shape, const RecurrentForward<T>& a, void* wo
   if (runtime.stop(runtime.self)) return;
   const Parts parts(k, runtime.threads);
   const std::size_t each = ForwardScratch<T, Cell>::bytes(shape, 1);
-  Stop stop{runtime};
-  for (long first = 0, last; (last = block_end(k, first, forward_block * parts.count)) > first; first = last) {
-    parallel_for(runtime, k.S * parts.count, [&](long i, int worker) {
-      Pieces p{static_cast<char*>(workspace) + static_cast<std::size_t>(worker) * each};
-      const ChunkScratch<T> scratch(p, ForwardScratch<T, Cell>::most_rows(k.B), k.D + 1, 0);
-      const long part = i / k.S;
-      pass.part(static_cast<int>(i % k.S), first, last, parts.bound(part), parts.bound(part + 1), worker, stop,
-                scratch);
-    });
-    if (stop(0)) return;
-  }
-  for (int d = 0; d < k.S; ++d) pass.finish(d, 0, k.B);
+  parallel_for(runtime, k.S * parts.count, [&](long i, int worker) {
+    Pieces p{static_cast<char*>(workspace) + static_cast<std::size_t>(worker) * each};
+    const ChunkScratch<T> scratch(p, ForwardScratch<T, Cell>::most_rows(k.B), k.D + 1, 0);
+    const long part = i / k.S;
+    pass.part(static_cast<int>(i % k.S), parts.bound(part), parts.bound(part + 1), scratch);
+  });
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ struct JvpPass {
   const K& k;
   const RecurrentJvp<T>& a;
   const JvpScratch<T, Cell>& w;
+  const Runtime& runtime;
   T unit;  // factor of every tangent inside, 1 or a negative power of two
 
   void pack(int d, long panel) const {
@@ -142,24 +143,20 @@ struct JvpPass {
     for (long t = 0; t < k.length[b]; ++t) scale(a.dy + ((t * k.B + b) * k.S + d) * k.H, k.H, 1 / unit);
   }
 
-  // The steps [s, end) of ranks [r0, r1).
-  void part(int d, long s, long end, long r0, long r1, int worker, Stop& stop, const ChunkScratch<T>& scratch) const {
-    while (s < end) {
-      const Chunk chunk(k, s, end, r0, r1, forward_chunk);
-      if (!chunk.rows) return;
+  void part(int d, long r0, long r1, const ChunkScratch<T>& scratch) const {
+    const auto bytes = static_cast<std::size_t>(k.H) * sizeof(T);
+    for (long s = 0; s < k.T_;) {
+      const Chunk chunk(k, s, r0, r1, forward_chunk);
+      if (!chunk.rows) break;
       input_product(d, chunk, r0, r1, scratch);
       for (T* pre = scratch.pre; s < chunk.last; ++s) {
         const long n = least(k.rows(s), r1) - r0;
         step(d, s, r0, n, pre);
         pre += n * k.Gp;
-        if (stop(worker)) return;
+        if (runtime.stop(runtime.self)) return;
       }
     }
-  }
-
-  void finish(int d) const {
-    const auto bytes = static_cast<std::size_t>(k.H) * sizeof(T);
-    for (long r = 0; r < k.B; ++r) {
+    for (long r = r0; r < r1; ++r) {
       const long b = k.order[r], length = k.length[b], state = (d * k.B + b) * k.H;
       if (length == 0) __builtin_memcpy(a.dhn + state, w.direction[d].dh[0] + r * k.Hp, bytes);
       if constexpr (G == 4) __builtin_memcpy(a.dcn + state, w.direction[d].dc + r * k.Hp, bytes);
@@ -184,7 +181,7 @@ void jvp(const RecurrentShape& shape, const RecurrentJvp<T>& a, void* workspace,
                      any_large(a.dw_hh, gate_rows * k.H) || any_large(a.dbias, gate_rows) || any_large(a.dh0, states) ||
                      any_large(a.dc0, states);
   const T unit = !large ? T(1) : sizeof(T) == 4 ? T(0x1p-64) : T(0x1p-512);
-  const JvpPass<T, Cell> pass{k, a, w, unit};
+  const JvpPass<T, Cell> pass{k, a, w, runtime, unit};
   const long panels = divide_up(k.Gp, Tile<T>::columns);
   parallel_for(runtime, k.S * panels, [&](long i, int) { pass.pack(static_cast<int>(i / panels), i % panels); });
   for (int d = 0; d < k.S; ++d) {
@@ -197,16 +194,10 @@ void jvp(const RecurrentShape& shape, const RecurrentJvp<T>& a, void* workspace,
   }
   if (runtime.stop(runtime.self)) return;
   const Parts parts(k, runtime.threads);
-  Stop stop{runtime};
-  for (long first = 0, last; (last = block_end(k, first, forward_block * parts.count)) > first; first = last) {
-    parallel_for(runtime, k.S * parts.count, [&](long i, int worker) {
-      const long part = i / k.S;
-      pass.part(static_cast<int>(i % k.S), first, last, parts.bound(part), parts.bound(part + 1), worker, stop,
-                w.worker(k, worker));
-    });
-    if (stop(0)) return;
-  }
-  for (int d = 0; d < k.S; ++d) pass.finish(d);
+  parallel_for(runtime, k.S * parts.count, [&](long i, int worker) {
+    const long part = i / k.S;
+    pass.part(static_cast<int>(i % k.S), parts.bound(part), parts.bound(part + 1), w.worker(k, worker));
+  });
 }
 
 }  // namespace

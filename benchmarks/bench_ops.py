@@ -37,12 +37,17 @@ def bench_row(benchmark, limits, row, column):
     benchmark.pedantic(op, args=args, kwargs={**kwargs, "threads": 1}, rounds=rounds, iterations=1, warmup_rounds=1)
     best = benchmark.stats.stats.min
     gflops, gbs = flops / best / 1e9, size / best / 1e9
+    limits.moved.append((size, gbs))
     benchmark.extra_info |= {
         "GFLOP/s": round(gflops, 2),
         "GB/s": round(gbs, 2),
         "share of the limit": round(limits.seconds(flops, size) / best, 3),
         "limits": {"GFLOP/s": round(limits.flops_peak(), 1), "GB/s": round(limits.bandwidth(size), 1)},
     }
+    limits.shares.append(
+        f"{row.name + ' ' + column:<30} {1e3 * best:9.3f} ms {gflops:7.1f} GFLOP/s {gbs:6.1f} GB/s "
+        f"{100 * limits.seconds(flops, size) / best:4.0f} %"
+    )
     limits.others[f"{row.name}-{column}, GFLOP/s"] = gflops
     if size > 1e8:
         limits.others[f"{row.name}-{column}, GB/s"] = gbs

@@ -24,7 +24,7 @@ import numpy as np
 
 from pyasr import __version__, _cpu
 
-LEVELS = (1 << 15, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28)  # bytes that are walked through
+LEVELS = (1 << 15, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 27, 1 << 28)  # bytes that are walked through
 
 
 def best_of(run: Callable[[], Any], threads: int, rounds: int = 7) -> float:
@@ -48,11 +48,13 @@ class Limits:
     read: dict[int, float]
     copy: dict[int, float]
     others: dict[str, float] = field(default_factory=dict)  # what was measured beside: torch's, and ours as they come
+    moved: list[tuple[float, float]] = field(default_factory=list)  # bytes of a kernel of ours and its GB/s
+    shares: list[str] = field(default_factory=list)  # a line per benchmark
 
     def bandwidth(self, size: float) -> float:
-        """Of the smallest level that holds `size` bytes."""
+        """Of the smallest level that holds `size` bytes, or of a kernel of ours that moved as many and was faster."""
         level = next((n for n in LEVELS if n >= size), LEVELS[-1])
-        return max(self.read[level], self.copy[level])
+        return max(self.read[level], self.copy[level], *(rate for moved, rate in self.moved if moved >= size))
 
     def seconds(self, flops: float, size: float) -> float:
         """The least time for so many flops and bytes."""

@@ -1,4 +1,4 @@
-"""pyasr: native kernels and a small recogniser for speech.
+"""pyasr: native kernels and a small recognizer for speech.
 
     ops = pyasr.backend()                     # the best kernels of this machine
     features = pyasr.mfcc(wave, sample_rate)  # [T, F] float32

@@ -1,6 +1,5 @@
 #include "bind/array.hpp"
 
-#include <cxxabi.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -284,7 +283,7 @@ const cpu::Table& kernels() {
 void Released::take() noexcept {
   try {
     PyEval_RestoreThread(state_);
-  } catch (const abi::__forced_unwind&) {
+  } catch (...) {  // glibc's forced unwinding, which must not be ended either; nothing else is thrown
     for (;;) pause();
   }
 }

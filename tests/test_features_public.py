@@ -95,7 +95,7 @@ UNIT = np.zeros(1000, np.float32)
         ((UNIT + 1e13, 16000), {"scale": 1}, ValueError, r"wave must lie within .* at 0"),
         ((UNIT, 8000, MfccOptions()), {}, ValueError, "sample_rate must be that of the options, 16000, got 8000"),
         ((UNIT, np.nan), {}, ValueError, "sample_rate"),
-        ((UNIT, 16000), {"num_mels": 200}, ValueError, "leaves mel filters 2, 5, 8, .* without an FFT bin"),
+        ((UNIT, 16000), {"num_mels": 200}, ValueError, "an FFT bin, got 200: filters 2, 5, 8,"),
         ((UNIT, 16000), {"num_ceps": 24}, ValueError, "num_ceps must be at most num_mels = 23, got 24"),
         ((UNIT, 16000), {"num_ceps": 0}, ValueError, "num_mels and num_ceps above 0"),
         ((UNIT, 16000), {"num_mels": 2}, ValueError, "num_mels must be 0 or at least 3, got 2"),

@@ -337,7 +337,12 @@ def test_every_instruction_set(isa):
         "        assert info == 0 and r <= 1.01 * rtol, (n, dtype, info, r)\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYASR_ISA": isa}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd="/",
+        env={**os.environ, "PYASR_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
 

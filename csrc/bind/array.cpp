@@ -1,5 +1,6 @@
 #include "bind/array.hpp"
 
+#include <cxxabi.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -283,7 +284,7 @@ const cpu::Table& kernels() {
 void Released::take() noexcept {
   try {
     PyEval_RestoreThread(state_);
-  } catch (...) {  // glibc's forced unwinding, which must not be ended either; nothing else is thrown
+  } catch (const abi::__forced_unwind&) {
     for (;;) pause();
   }
 }

@@ -54,7 +54,7 @@ double mfcc(const cpu::Table& table, const Runtime& runtime, bool) {
   t.mels = M;
   t.ceps = t.features = C;
   t.snip_edges = t.remove_dc = t.power = t.log = true;
-  t.preemph = 0.97f;
+  t.keep = 1 - 0.97f;
   t.energy_floor = 0x1p-23f;
   t.window = window.data();
   t.sample = sample.data();

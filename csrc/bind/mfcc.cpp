@@ -207,7 +207,7 @@ py::object compute(Door& door, const NativePlan& p, WaveType type, py::handle wa
   double peak = 0;
   run_released(threads, [&](const Runtime& runtime) { peak = op.run(t, args, scratch.get(), runtime); });
   if (!(peak <= p.largest)) refuse_samples(door, samples, args.n, p, std::isfinite(peak));
-  return std::move(result);
+  return result;
 }
 
 py::object features(const char* op, py::handle wave, py::handle plan, py::handle out, py::handle threads) {

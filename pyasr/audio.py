@@ -15,20 +15,29 @@ from pyasr.ops._door import Door
 # What a header may ask for. It is checked before anything is decoded or allocated: a header is a claim, not a fact.
 MAX_CHANNELS = 8
 MIN_RATE, MAX_RATE = 1_000, 384_000  # Hz
-MAX_SECONDS = 2 * 3600
+MAX_SECONDS = 2 * 3600  # that are decoded at once
+MAX_START = 1e6  # seconds
 BLOCK = 1 << 18  # frames that are decoded at a time
 
 
-def load(path: str | os.PathLike[str] | BinaryIO, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
-    """Decode a recording: wav, flac, ogg, mp3 and whatever else libsndfile reads.
+def load(
+    path: str | os.PathLike[str] | BinaryIO,
+    sample_rate: int | None = None,
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+) -> tuple[np.ndarray, int]:
+    """Decode a recording: wav, flac, ogg, mp3, NIST sphere and whatever else libsndfile reads.
 
     path is a file name or a binary file object. Channels are averaged. sample_rate in Hz resamples to it (soxr, "HQ"); None keeps
-    the file's own.
+    the file's own. start and duration in seconds choose a stretch of the file, at its nearest samples, and the rest is not
+    decoded; duration None goes to the end, and one that passes the end by less than 10 ms, as rounded times do, is cut there.
 
     Returns (wave [N] float32, sample rate in Hz). Integer formats land in [−1, 1); floating formats keep their values.
 
     Raises FileNotFoundError; ValueError naming the file when it is not a recording, is damaged, holds NaN or infinity, or when
-    its header claims more than 8 channels, a rate outside 1–384 kHz or more than two hours (checked before decoding);
+    its header claims more than 8 channels, a rate outside 1–384 kHz or more than two hours in the stretch asked for (checked
+    before decoding), or when the stretch is not within the file;
     ImportError naming the extra when soundfile or soxr is missing.
 
     >>> import io, wave
@@ -40,8 +49,12 @@ def load(path: str | os.PathLike[str] | BinaryIO, sample_rate: int | None = None
     >>> pyasr.load(file)
     (array([0. , 0.5], dtype=float32), 8000)
     """
+    door = Door("load")
     if sample_rate is not None:
-        sample_rate = Door("load").integer("sample_rate", sample_rate, MIN_RATE, MAX_RATE)
+        sample_rate = door.integer("sample_rate", sample_rate, MIN_RATE, MAX_RATE)
+    start = door.real("start", start, 0.0, MAX_START)
+    if duration is not None:
+        duration = door.real("duration", duration, 0.0, MAX_SECONDS)
     source: Any = path
     if isinstance(path, (str, os.PathLike)):
         source = Path(path)
@@ -58,7 +71,7 @@ def load(path: str | os.PathLike[str] | BinaryIO, sample_rate: int | None = None
     name = str(source) if isinstance(source, Path) else str(getattr(path, "name", "the file object"))
     if name.lower().endswith(".raw"):
         raise ValueError(f"load: {name} must have a header that says its sample rate, got headerless samples")
-    wave, rate = _decode(source, name)
+    wave, rate = _decode(source, name, start, duration)
     if not np.isfinite(wave).all():
         raise ValueError(f"load: {name} holds NaN or infinite samples")
     if sample_rate is not None and rate != sample_rate:
@@ -67,8 +80,8 @@ def load(path: str | os.PathLike[str] | BinaryIO, sample_rate: int | None = None
     return wave, rate
 
 
-def _decode(source: Any, name: str) -> tuple[np.ndarray, int]:
-    """The file's mean over channels [N] float32 and its sample rate, decoded block by block."""
+def _decode(source: Any, name: str, start: float, duration: float | None) -> tuple[np.ndarray, int]:
+    """The mean over channels [N] float32 of a stretch of the file, and its sample rate, decoded block by block."""
     soundfile = need("soundfile")
     try:
         with soundfile.SoundFile(source) as file:
@@ -77,11 +90,24 @@ def _decode(source: Any, name: str) -> tuple[np.ndarray, int]:
                 raise ValueError(f"load: {name} must have 1 to {MAX_CHANNELS} channels, got {channels}")
             if not MIN_RATE <= rate <= MAX_RATE:
                 raise ValueError(f"load: {name} must have a sample rate in [{MIN_RATE}, {MAX_RATE}] Hz, got {rate}")
-            if not 0 <= frames <= MAX_SECONDS * rate:
-                raise ValueError(f"load: {name} must last at most {MAX_SECONDS} s, got {frames / rate:.0f} s")
+            first = round(start * rate)
+            if start and first >= frames:
+                raise ValueError(f"load: {name} must be longer than start = {start} s, got {frames / rate:.3f} s")
+            count = frames - first
+            if duration is not None:
+                if round(duration * rate) > count + rate // 100:
+                    raise ValueError(
+                        f"load: {name} must last until start + duration = {start + duration} s, got {frames / rate:.3f} s"
+                    )
+                count = min(count, round(duration * rate))
+            if not 0 <= count <= MAX_SECONDS * rate:
+                raise ValueError(f"load: {name} must last at most {MAX_SECONDS} s, got {count / rate:.0f} s")
+            if first:
+                file.seek(first)
             blocks = [np.zeros(0, np.float32)]
-            while (block := file.read(BLOCK, dtype="float32", always_2d=True)).shape[0]:
+            while (block := file.read(min(BLOCK, count), dtype="float32", always_2d=True)).shape[0]:
                 blocks.append(block[:, 0] if channels == 1 else block.mean(axis=1, dtype=np.float32))
+                count -= block.shape[0]
     except soundfile.LibsndfileError as e:
         raise ValueError(f"load: {name} is not a recording that libsndfile can read: {e.error_string}") from e
     return np.concatenate(blocks), int(rate)

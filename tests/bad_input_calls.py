@@ -9,10 +9,10 @@ import atexit
 import functools
 import inspect
 import os
+import shutil
 import tempfile
 import wave
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,17 +123,19 @@ def like_row(name: str) -> Callable[[], Arguments]:
     return lambda: bound(rows()[name], backend())
 
 
+@functools.cache
 def recording() -> str:
-    """The path of a tenth of a second of noise, 16-bit PCM at 8 kHz."""
-    path = Path(tempfile.gettempdir()) / f"pyasr_bad_input_{os.getpid()}.wav"
-    if not path.exists():
-        atexit.register(path.unlink)
-        with wave.open(str(path), "wb") as f:
-            f.setnchannels(1)
-            f.setsampwidth(2)
-            f.setframerate(8000)
-            f.writeframes(np.random.default_rng(0).integers(-1000, 1000, 800).astype("<i2").tobytes())
-    return str(path)
+    """The name of a tenth of a second of noise, 16-bit PCM at 8 kHz, in a new folder that becomes the current one: messages name
+    the file, and are compared between processes."""
+    folder = tempfile.mkdtemp(prefix="pyasr_bad_input_")
+    atexit.register(shutil.rmtree, folder)
+    os.chdir(folder)
+    with wave.open("noise.wav", "wb") as f:
+        f.setnchannels(1)
+        f.setsampwidth(2)
+        f.setframerate(8000)
+        f.writeframes(np.random.default_rng(0).integers(-1000, 1000, 800).astype("<i2").tobytes())
+    return "noise.wav"
 
 
 def features() -> Arguments:
@@ -150,7 +152,7 @@ PUBLIC: dict[str, Callable[[], Arguments]] = {
     "clip_sgd": like_row("clip_sgd"),
     "ctc_loss": like_row("ctc_loss"),
     "fbank": features,
-    "load": lambda: {"path": recording(), "sample_rate": 8000},
+    "load": lambda: {"path": recording(), "sample_rate": 8000, "start": 0.0, "duration": 0.01},
     "mfcc": features,
     "spectrogram": features,
     "wer": lambda: {"reference": "a b", "hypothesis": "a c"},

@@ -93,6 +93,65 @@ def test_absurd_headers_are_refused_by_name(tmp_path, data, message):
         pyasr.load(path)
 
 
+def sphere(samples, byte_format="01", coding="pcm", width=2):
+    """A NIST sphere file: 1024 bytes of header, then samples."""
+    fields = [
+        f"channel_count -i 1\nsample_count -i {len(samples)}\nsample_rate -i 16000\nsample_n_bytes -i {width}",
+        f"sample_byte_format -s{len(byte_format)} {byte_format}\nsample_coding -s{len(coding)} {coding}\nend_head\n",
+    ]
+    return "\n".join(["NIST_1A\n   1024", *fields]).encode().ljust(1024) + samples.tobytes()
+
+
+@pytest.mark.parametrize(("byte_format", "dtype"), [("01", "<i2"), ("10", ">i2")])
+def test_reads_nist_sphere_in_both_byte_orders(tmp_path, byte_format, dtype):
+    samples = np.array([0, 1, -1, 256, 32767, -32768])
+    path = tmp_path / "a.sph"
+    path.write_bytes(sphere(samples.astype(dtype), byte_format))
+    wave, rate = pyasr.load(path)
+    assert rate == 16000
+    np.testing.assert_array_equal(wave, (samples / 32768).astype(np.float32))
+
+
+def test_compressed_and_cut_sphere_files_are_refused(tmp_path):
+    path = tmp_path / "a.sph"
+    for data in (sphere(np.zeros(9, "<i2"), coding="pcm,embedded-shorten-v2.00"), sphere(np.zeros(9, "<i2"))[:1000]):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"a.sph is not a recording that libsndfile can read: "):
+            pyasr.load(path)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_a_stretch_is_that_part_of_the_whole(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.stack([tone(), 0.5 * tone()], 1), 8000)
+    whole = pyasr.load(path)[0]
+    for start, duration, want in (
+        (0.0, None, whole),
+        (0.25, None, whole[2000:]),
+        (0.1, 0.2, whole[800:2400]),
+        (0.1, 0.0, whole[:0]),
+        (0.25, 0.2599, whole[2000:]),  # a rounded duration
+    ):
+        np.testing.assert_allclose(pyasr.load(path, start=start, duration=duration)[0], want, atol=1e-6)
+    assert len(pyasr.load(path, 16000, start=0.25)[0]) == 4000
+
+
+def test_a_stretch_outside_the_file_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), 8000)
+    for arguments, message in (
+        ({"start": 0.5}, r"a.wav must be longer than start = 0.5 s, got 0.500 s"),
+        ({"start": 0.25, "duration": 0.3}, r"a.wav must last until start \+ duration = 0.55 s, got 0.500 s"),
+        ({"start": -1}, r"start must lie in \[0.0, 1000000.0\], got -1.0"),
+        ({"duration": 1e5}, r"duration must lie in \[0.0, 7200\], got 100000.0"),
+        ({"duration": float("nan")}, "duration must lie in .* got nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pyasr.load(path, **arguments)
+    monkeypatch.setattr("pyasr.audio.MAX_SECONDS", 0.4)
+    assert len(pyasr.load(path, start=0.25)[0]) == 2000  # the limit is on what is decoded
+
+
 def test_two_hours_are_the_limit(tmp_path, monkeypatch):
     path = tmp_path / "long.wav"
     soundfile.write(path, tone(), 8000)

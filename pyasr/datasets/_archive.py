@@ -14,12 +14,12 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from pyasr._optional import need
 
-MAX_ENTRIES = 100_000
+MAX_ENTRIES = 150_000  # Speech Commands has 105 836 recordings
 MAX_BYTES = 4 << 30
 
 
@@ -35,7 +35,7 @@ def extract(archive: Path, target: Path, wanted: Callable[[PurePosixPath], PureP
     """Unpack the regular files that `wanted` gives a place to, as a path relative to `target`; None leaves a member out.
 
     Raises ValueError for a member that is absolute, climbs out, is a link or a device, or comes twice, and for an archive with
-    more than 100 000 members or 4 GiB. Nothing is written outside `target`.
+    more than 150 000 members or 4 GiB. Nothing is written outside `target`.
     """
     seen: set[PurePosixPath] = set()
     size = 0
@@ -73,22 +73,35 @@ def extract(archive: Path, target: Path, wanted: Callable[[PurePosixPath], PureP
 
 
 def fetch(
-    url: str, target: Path, sha256: str, hashed: str, wanted: Callable[[PurePosixPath], PurePosixPath | None]
+    archives: Mapping[str, str | None],
+    target: Path,
+    wanted: Callable[[PurePosixPath], PurePosixPath | None],
+    content: tuple[str, str] | None = None,
 ) -> None:
-    """Download `url` and put what `wanted` chooses into the new folder `target`, when the content hash of the wav files below
-    its folder `hashed` fits.
+    """Download archives and put what `wanted` chooses from them into the new folder `target`, when the hashes fit.
 
-    Raises ValueError with both hashes when it does not, and keeps nothing; OSError when the network fails.
+    archives maps a URL to the hash of its bytes ("md5:…" or "sha256:…"), or to None where `content` decides: (folder inside
+    target, content hash of the wav files below it).
+
+    Raises ValueError with both hashes when one does not fit, and keeps nothing; OSError when the network fails.
     """
     pooch = need("pooch")
     pooch.get_logger().setLevel(logging.WARNING)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-        archive = pooch.retrieve(url, known_hash=None, fname="archive", path=scratch)
         unpacked = Path(scratch) / "unpacked"
         unpacked.mkdir()
-        extract(Path(archive), unpacked, wanted)
-        got = content_hash(unpacked / hashed, (unpacked / hashed).rglob("*.wav"))
-        if got != sha256:
-            raise ValueError(f"the download from {url} has content hash {got}, expected {sha256}; nothing was kept")
+        for url, known_hash in archives.items():
+            if known_hash is None and content is None:
+                raise ValueError(f"the download from {url} cannot be checked: its hash is not known")
+            archive = Path(pooch.retrieve(url, known_hash=known_hash, fname=PurePosixPath(url).name, path=scratch))
+            extract(archive, unpacked, wanted)
+            archive.unlink()
+        if content is not None:
+            folder, expected = unpacked / content[0], content[1]
+            got = content_hash(folder, folder.rglob("*.wav"))
+            if got != expected:
+                raise ValueError(
+                    f"the download from {', '.join(archives)} has content hash {got}, expected {expected}; nothing was kept"
+                )
         os.replace(unpacked, target)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pyasr.counter import stream
+from pyasr.datasets import _folders
 from pyasr.datasets._archive import fetch
 
 URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
@@ -73,24 +74,21 @@ def locate(data: str | os.PathLike[str] | None = None, *, offline: bool = False)
 
     Raises FileNotFoundError when there is none.
     """
-    if data is not None:
-        root = Path(data)
-        for folder in (root / "recordings", root):
-            if folder.is_dir() and recordings(folder):
-                return folder
-        raise FileNotFoundError(f"{root} has no recordings such as recordings/7_jackson_0.wav (the layout of FSDD)")
-    shared = os.environ.get("PYASR_DATA")
-    if shared and (Path(shared) / "fsdd" / "recordings").is_dir():
-        return Path(shared) / "fsdd" / "recordings"
-    cached = _cache() / "fsdd"
-    if not (cached / "recordings").is_dir():
-        if offline:
-            raise FileNotFoundError(
-                f"FSDD is neither in $PYASR_DATA/fsdd nor in {cached}, and --offline forbids a download: "
-                f"unpack {URL} and name its folder with --data"
-            )
-        fetch(URL, cached, CONTENT_SHA256, "recordings", _place)
-    return cached / "recordings"
+    return _folders.locate(
+        "fsdd",
+        data,
+        offline,
+        title="FSDD",
+        layout="recordings such as recordings/7_jackson_0.wav",
+        url=URL,
+        find=_find,
+        download=lambda target: fetch({URL: None}, target, _place, ("recordings", CONTENT_SHA256)),
+    )
+
+
+def _find(root: Path) -> Path | None:
+    folders = (root / "recordings", root)
+    return next((folder for folder in folders if folder.is_dir() and recordings(folder)), None)
 
 
 def _place(member: PurePosixPath) -> PurePosixPath | None:
@@ -99,9 +97,3 @@ def _place(member: PurePosixPath) -> PurePosixPath | None:
     if len(inner.parts) == 2 and inner.parts[0] == "recordings" and inner.suffix == ".wav":
         return inner
     return inner if len(inner.parts) == 1 and inner.name.upper().startswith("LICENSE") else None
-
-
-def _cache() -> Path:
-    """The user's cache of this package: $XDG_CACHE_HOME/pyasr, by default ~/.cache/pyasr."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pyasr"

@@ -58,8 +58,8 @@ PHONES: dict[str, tuple[Segment, ...]] = {
     "ey": _vowel(190, (480, 1780, 2520), (330, 2120, 2700)),
     "eh": _vowel(140, (540, 1720, 2500), (590, 1650, 2500)),
     "ah": _vowel(160, (620, 1180, 2500), (640, 1220, 2500)),
-    "ao": _vowel(200, (570, 860, 2430), (590, 900, 2430)),
-    "ow": _vowel(220, (530, 1020, 2350), (400, 800, 2300)),
+    "ao": _vowel(200, (500, 800, 2430), (530, 860, 2430)),
+    "ow": _vowel(220, (490, 940, 2350), (390, 780, 2300)),
     "uw": _vowel(210, (350, 1300, 2250), (315, 950, 2250)),
     "ay": _vowel(250, (730, 1180, 2500), (400, 1980, 2600)),
     "ax": _vowel(70, (490, 1450, 2500), (480, 1450, 2500), 0.75),
@@ -69,9 +69,9 @@ PHONES: dict[str, tuple[Segment, ...]] = {
     "rx": (_steady(75, (430, 1150, 2450), voicing=0.5, friction=0.08, breath=0.08, peak=1300.0, spread=700.0, blend=0.2),),
     "w": (_steady(80, _W, widths=(60.0, 80.0, 90.0), voicing=0.6),),  # type: ignore[arg-type]
     "n": (_steady(90, _N, widths=_MURMUR, voicing=0.55, zero=600.0, blend=0.25),),  # type: ignore[arg-type]
-    "f": (_steady(115, _F, voicing=0.0, friction=0.09, peak=5000.0, spread=4500.0, flat=0.6, blend=0.4),),
-    "v": (_steady(70, _F, voicing=0.3, friction=0.035, peak=5000.0, spread=4500.0, flat=0.6, blend=0.4),),
-    "th": (_steady(105, _TH, voicing=0.0, friction=0.07, peak=5200.0, spread=4000.0, flat=0.5, blend=0.3),),
+    "f": (_steady(115, _F, voicing=0.0, friction=0.14, peak=5000.0, spread=4500.0, flat=0.6, blend=0.4),),
+    "v": (_steady(70, _F, voicing=0.3, friction=0.07, peak=5000.0, spread=4500.0, flat=0.6, blend=0.4),),
+    "th": (_steady(105, _TH, voicing=0.0, friction=0.11, peak=5200.0, spread=4000.0, flat=0.5, blend=0.3),),
     "s": (_steady(135, _S, voicing=0.0, friction=0.5, peak=4700.0, spread=1500.0, flat=0.04, blend=0.2),),
     "z": (_steady(95, _S, voicing=0.25, friction=0.28, peak=4700.0, spread=1500.0, flat=0.04, blend=0.2),),
     "t": (_T_CLOSURE, _T_BURST, _T_BREATH),

@@ -55,13 +55,13 @@ def draw_voice(rng: np.random.Generator) -> Voice:
     pitch, tract = ((118.0, 1.0), (205.0, 1.16), (265.0, 1.28))[kind]
     return Voice(
         pitch=float(pitch * 2 ** rng.normal(0, 0.25)), melody=float(rng.uniform(0.05, 0.5)),
-        tract=float(tract * np.exp(rng.normal(0, 0.055))), rate=float(np.exp(rng.normal(-0.05, 0.25))),
-        open=float(rng.uniform(0.7, 1.5)), tilt=float(np.exp(rng.uniform(np.log(700), np.log(5000)))),
+        tract=float(tract * np.exp(rng.normal(0, 0.055))), rate=float(np.exp(rng.normal(-0.3, 0.25))),
+        open=float(rng.uniform(0.8, 2.2)), tilt=float(np.exp(rng.uniform(np.log(1200), np.log(9000)))),
         breath=float(10 ** rng.uniform(-2.5, -0.8)), jitter=float(rng.uniform(0.002, 0.03)),
         shimmer=float(rng.uniform(0.01, 0.15)), width=float(np.exp(rng.normal(0.1, 0.25))),
-        glide=float(rng.uniform(0.035, 0.11)), friction=float(10 ** rng.normal(0, 0.22)),
-        sibilance=float(np.exp(rng.normal(-0.05, 0.13))), nasality=float(rng.uniform(0, 1)),
-        loudness=float(rng.uniform(-26, -1)), noise=float(-rng.uniform(18, 60)),
+        glide=float(rng.uniform(0.035, 0.11)), friction=float(10 ** rng.normal(0, 0.3)),
+        sibilance=float(np.exp(rng.normal(-0.05, 0.18))), nasality=float(rng.uniform(0, 1)),
+        loudness=float(rng.uniform(-26, -1)), noise=float(-rng.uniform(14, 50)),
         room=float(rng.uniform(0.08, 0.4) if rng.random() < 0.5 else 0.0),
     )  # fmt: skip
 
@@ -95,7 +95,7 @@ def score(
             longer = 1.0
             if i >= len(spoken) - 2 and place == len(digits) - 1:
                 longer = 1.2  # before the end of a phrase
-            say(symbol, pace * longer * float(np.exp(manner.normal(0, 0.15))))
+            say(symbol, pace * longer * float(np.exp(manner.normal(0, 0.15 if symbol in VOWELS else 0.3))))
         ends.append(len(segments))
     say("sil", float(np.exp(manner.uniform(np.log(0.1), np.log(3)))))
     return symbols, segments, starts, ends
@@ -111,7 +111,7 @@ def tracks_of(
     for i, s in enumerate(segments):
         rest = (*s.widths, s.zero, s.voicing, s.breath, s.friction, s.peak, s.spread, s.flat)
         begin[i], end[i] = (*s.start, *rest), (*s.end, *rest)
-    accent = {PHONES[v][0].start: person.normal(0, (0.08, 0.06, 0.03)) for v in VOWELS}  # the voice's own vowels
+    accent = {PHONES[v][0].start: person.normal(0, (0.12, 0.08, 0.04)) for v in VOWELS}  # the voice's own vowels
     for i, s in enumerate(segments):
         shift = accent.get(s.start, 0.0) + manner.normal(0, (0.04, 0.03, 0.02))
         begin[i, _F] *= np.exp(shift)

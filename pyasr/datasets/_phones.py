@@ -85,6 +85,8 @@ PHONES: dict[str, tuple[Segment, ...]] = {
 
 VOWELS = ("iy", "ih", "ey", "eh", "ah", "ao", "ow", "uw", "ay", "ax", "er")
 
+FAINT = ("f", "v", "th", "s", "z", "t")
+
 # Each digit: (weight, phones). A voice keeps its choice; "R" is the voice's own r and "TH" its th. "ao r" is rhotic.
 PRONUNCIATIONS: tuple[tuple[tuple[float, str], ...], ...] = (
     ((0.5, "z ih R ow"), (0.4, "z iy R ow"), (0.1, "s iy R ow")),

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pyasr.datasets._phones import NASAL_POLE, PHONES, PRONUNCIATIONS, R_KINDS, TH_KINDS, VOWELS, Segment
+from pyasr.datasets._phones import FAINT, NASAL_POLE, PHONES, PRONUNCIATIONS, R_KINDS, TH_KINDS, VOWELS, Segment
 
 HOP = 0.005  # seconds between windows, which are twice as long
 
@@ -84,7 +84,9 @@ def score(
         symbols.append((symbol, len(PHONES[symbol])))
         segments.extend(s._replace(ms=max(s.ms * factor, 8.0)) for s in PHONES[symbol])
 
-    say("sil", float(np.exp(manner.uniform(np.log(0.1), np.log(3)))))
+    # Recordings are often cut at their edges by a level, which shortens faint consonants there.
+    cut_begin, cut_end = (float(manner.uniform(0.05, 0.7)) if manner.random() < 0.5 else 1.0 for _ in range(2))
+    say("sil", 0.08 if cut_begin < 1 else float(np.exp(manner.uniform(np.log(0.1), np.log(3)))))
     for place, digit in enumerate(digits):
         if place and manner.random() < 0.6:
             say("sil", float(np.exp(manner.uniform(np.log(0.3), np.log(3)))))
@@ -95,9 +97,12 @@ def score(
             longer = 1.0
             if i >= len(spoken) - 2 and place == len(digits) - 1:
                 longer = 1.2  # before the end of a phrase
+            if symbol in FAINT:
+                longer *= cut_begin if place == i == 0 else 1.0
+                longer *= cut_end if i == len(spoken) - 1 and place == len(digits) - 1 else 1.0
             say(symbol, pace * longer * float(np.exp(manner.normal(0, 0.15 if symbol in VOWELS else 0.3))))
         ends.append(len(segments))
-    say("sil", float(np.exp(manner.uniform(np.log(0.1), np.log(3)))))
+    say("sil", 0.08 if cut_end < 1 else float(np.exp(manner.uniform(np.log(0.1), np.log(3)))))
     return symbols, segments, starts, ends
 
 
@@ -138,6 +143,9 @@ def tracks_of(
     out[:, :_ZERO] = _smooth(steps[:, :_ZERO], voice.glide)
     out[:, _ZERO : _ZERO + 1] = _smooth(steps[:, _ZERO : _ZERO + 1], 0.02 + 0.13 * voice.nasality)
     out[:, _VOICING:] = _smooth(steps[:, _VOICING:], 0.015)
+    fade = manner.uniform(0.1, 0.4)  # seconds in which the voice dies away before the last pause
+    late = np.clip((middle - edges[-2]) / fade + 1, 0, 1)
+    out[:, _VOICING] *= 10 ** (-manner.uniform(0, 22) * late / 20)
     return out
 
 

@@ -60,7 +60,7 @@ PHONES: dict[str, tuple[Segment, ...]] = {
     "ah": _vowel(160, (620, 1180, 2500), (640, 1220, 2500)),
     "ao": _vowel(200, (500, 800, 2430), (530, 860, 2430)),
     "ow": _vowel(220, (490, 940, 2350), (390, 780, 2300)),
-    "uw": _vowel(210, (350, 1300, 2250), (315, 950, 2250)),
+    "uw": _vowel(170, (350, 1550, 2300), (320, 1000, 2250)),
     "ay": _vowel(250, (730, 1180, 2500), (400, 1980, 2600)),
     "ax": _vowel(70, (490, 1450, 2500), (480, 1450, 2500), 0.75),
     "er": _vowel(110, (470, 1270, 1650), (470, 1270, 1650), 0.85),
@@ -68,7 +68,7 @@ PHONES: dict[str, tuple[Segment, ...]] = {
     "rt": (_steady(28, (320, 1450, 2400), voicing=0.25, blend=0.4), _steady(25, (420, 1400, 2350), voicing=0.7, blend=0.4)),
     "rx": (_steady(75, (430, 1150, 2450), voicing=0.5, friction=0.08, breath=0.08, peak=1300.0, spread=700.0, blend=0.2),),
     "w": (_steady(80, _W, widths=(60.0, 80.0, 90.0), voicing=0.6),),  # type: ignore[arg-type]
-    "n": (_steady(90, _N, widths=_MURMUR, voicing=0.55, zero=600.0, blend=0.25),),  # type: ignore[arg-type]
+    "n": (_steady(90, _N, widths=_MURMUR, voicing=0.65, zero=600.0, blend=0.25),),  # type: ignore[arg-type]
     "f": (_steady(115, _F, voicing=0.0, friction=0.14, peak=5000.0, spread=4500.0, flat=0.6, blend=0.4),),
     "v": (_steady(70, _F, voicing=0.3, friction=0.07, peak=5000.0, spread=4500.0, flat=0.6, blend=0.4),),
     "th": (_steady(105, _TH, voicing=0.0, friction=0.11, peak=5200.0, spread=4000.0, flat=0.5, blend=0.3),),

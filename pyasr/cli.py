@@ -186,21 +186,21 @@ def evaluate(
 def transcribe(
     checkpoint: Path, backend: str | None, threads: int | None, as_json: bool, files: tuple[Path, ...]
 ) -> None:
-    """The word in each recording. A file that cannot be read is named, and the exit code is then 1."""
-    from pyasr.recognizer import WordRecognizer
+    """The words in each recording. A file that cannot be read is named, and the exit code is then 1."""
+    from pyasr.recognizer import load
 
-    recognizer = WordRecognizer.load(checkpoint, _ops(backend, threads))
+    recognizer = load(checkpoint, _ops(backend, threads))
     failed = 0
     for file in files:
         try:
-            word, probability = recognizer.transcribe(*pyasr.load(file, recognizer.config.sample_rate))
+            text, probability = recognizer.transcribe(*pyasr.load(file, recognizer.config.sample_rate))
         except (ValueError, OSError) as e:
             print(f"pyasr: {file}: {e}", file=sys.stderr)
             failed += 1
             continue
         if as_json:
-            print(json.dumps({"file": str(file), "text": word, "probability": round(probability, 6)}))
+            print(json.dumps({"file": str(file), "text": text, "probability": round(probability, 6)}))
         else:
-            print(word if len(files) == 1 else f"{file}\t{word}")
+            print(text if len(files) == 1 else f"{file}\t{text}")
     if failed:
         raise OSError(f"{failed} of {len(files)} files could not be transcribed")

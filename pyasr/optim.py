@@ -1,11 +1,16 @@
-"""First-order updates over the flat parameter buffer."""
+"""First-order updates over the flat parameter buffer.
+
+`Sgd` and `Adam` are what a training loop steps: each holds its state as vectors laid out like `params.value`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from pyasr.ops import backend
+from pyasr.ops._door import Door
 from pyasr.ops.clip_sgd import StepInfo
+from pyasr.params import Params
 
 
 def clip_sgd(
@@ -53,3 +58,79 @@ def clip_sgd(
         weight_decay=weight_decay, decoupled=decoupled, clip=clip, eps=eps, grad_scale=grad_scale, nonfinite=nonfinite,
         threads=threads,
     )  # fmt: skip
+
+
+class Sgd:
+    """Stochastic gradient descent with momentum, the gradient's norm clipped: the row clip_sgd.
+
+    optimizer.step(lr) updates params.value by params.grad. `state` holds the momentum buffer.
+
+    >>> from pyasr.optim import Sgd
+    >>> params = pyasr.Params(pyasr.backend("numpy"))
+    >>> params.declare("w", (2,))
+    >>> params.init()
+    >>> params["w"][:], params.grad_of("w")[:] = (1, 2), (3, 4)
+    >>> Sgd(params, clip=2.5).step(lr=1.0), params["w"]
+    (StepInfo(norm=5.0, scale=0.5, skipped=False), array([-0.5,  0. ], dtype=float32))
+    """
+
+    def __init__(self, params: Params, *, momentum: float = 0.9, clip: float = 5.0) -> None:
+        door = Door("Sgd")
+        self.params, self.momentum, self.clip = (
+            params,
+            door.real("momentum", momentum, 0.0, 1.0),
+            door.real("clip", clip, 0.0),
+        )
+        self.state = {"momentum": params.zeros()}
+
+    def step(self, lr: float) -> StepInfo:
+        """One update; a gradient that is not finite changes nothing."""
+        p = self.params
+        return p.ops.clip_sgd(
+            p.value, p.grad, lr=lr, momentum=self.momentum, buffer=self.state["momentum"], clip=("norm", self.clip)
+        )
+
+
+class Adam:
+    """Adam with bias correction, the gradient's norm clipped.
+
+    As Sgd; `state` holds both moments and, as one number, the count of updates.
+
+    Source: Kingma and Ba, ICLR 2015; torch.optim.Adam after torch.nn.utils.clip_grad_norm_ (without its 1e-6).
+
+    >>> from pyasr.optim import Adam
+    >>> params = pyasr.Params(pyasr.backend("numpy"))
+    >>> params.declare("w", (2,))
+    >>> params.init()
+    >>> params.grad_of("w")[:] = (3, -4)
+    >>> Adam(params).step(lr=0.1).norm, params["w"].round(4)  # the first step is lr in every entry
+    (5.0, array([-0.1,  0.1], dtype=float32))
+    """
+
+    def __init__(
+        self, params: Params, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, clip: float = 5.0
+    ) -> None:
+        door = Door("Adam")
+        for name, beta in (("beta1", beta1), ("beta2", beta2)):
+            if door.real(name, beta, 0.0, 1.0) == 1:
+                door.value_error(f"{name} must be below 1, got 1.0")
+        self.params, self.clip = params, door.real("clip", clip, 0.0)
+        self.beta1, self.beta2, self.eps = beta1, beta2, door.real("eps", eps, 0.0)
+        xp = params.ops.xp
+        self.state = {"mean": params.zeros(), "square": params.zeros(), "count": xp.zeros(1, params.dtype)}
+
+    def step(self, lr: float) -> StepInfo:
+        """One update; a gradient that is not finite changes nothing."""
+        xp, grad, state = self.params.ops.xp, self.params.grad, self.state
+        norm = float(xp.linalg.norm(grad.astype(np.float64)))
+        if not np.isfinite(norm):
+            return StepInfo(norm, 0.0, True)
+        scale = min(1.0, self.clip / norm) if norm else 1.0
+        grad = grad * grad.dtype.type(scale)
+        state["count"] += 1
+        count = float(state["count"][0])
+        state["mean"] += (1 - self.beta1) * (grad - state["mean"])
+        state["square"] += (1 - self.beta2) * (grad * grad - state["square"])
+        root = xp.sqrt(state["square"] / (1 - self.beta2**count)) + self.eps
+        self.params.value[...] -= (lr / (1 - self.beta1**count)) * state["mean"] / root
+        return StepInfo(norm, scale, False)

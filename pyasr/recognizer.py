@@ -1,23 +1,25 @@
-"""A recognizer of single words: front end, model and words together, as a checkpoint holds them."""
+"""Recognizers as a checkpoint holds them: front end, model, and the words or characters of its outputs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from pyasr import checkpoint
 from pyasr.batches import host, pad
 from pyasr.checkpoint import CheckpointError
+from pyasr.decode import ctc_greedy
 from pyasr.features import MfccOptions, cmvn, deltas
-from pyasr.models import word_classifier
+from pyasr.layers import Chain
+from pyasr.models import lstm_ctc, word_classifier
 from pyasr.ops._plan import make_plan
 from pyasr.params import Params
+from pyasr.text import Alphabet
 
-KIND = "word_classifier"
 BATCH = 64  # utterances that are recognized side by side
 
 
@@ -51,91 +53,177 @@ class WordConfig:
     sample_rate: int = 8000
 
 
-class WordRecognizer:
-    """Which of a fixed list of words was said.
+@dataclass(frozen=True)
+class CtcConfig:
+    """What a checkpoint says about its model. Output k + 1 is character k of the alphabet, output 0 the blank."""
 
-    recognizer = WordRecognizer.load("runs/fsdd/best.safetensors")
-    word, probability = recognizer.transcribe(*pyasr.load("seven.wav", recognizer.config.sample_rate))
-    """
+    alphabet: str
+    hidden: int = 128
+    layers: int = 2
+    dropout: float = 0.3
+    stack: int = 3
+    sample_rate: int = 16000
 
-    def __init__(
-        self, ops: Any, config: WordConfig, seed: int = 0, weights: checkpoint.Checkpoint | None = None
-    ) -> None:
-        """New weights from the seed, or those of a checkpoint."""
+
+class _Recognizer:
+    """Weights, new from the seed or those of a checkpoint, behind a front end; save and load."""
+
+    KIND: ClassVar[str]
+    CONFIG: ClassVar[type]
+    config: Any
+
+    def __init__(self, ops: Any, config: Any, seed: int = 0, weights: checkpoint.Checkpoint | None = None) -> None:
         self.config = config
         self.front_end = FrontEnd(ops, config.sample_rate)
         self.params = Params(ops)
-        self.model = word_classifier(
-            self.params, FrontEnd.SIZE, len(config.words), hidden=config.hidden, layers=config.layers,
-            dropout=config.dropout,
-        )  # fmt: skip
+        self.model = self._build()
         if weights is not None:
             weights.check(self.params)  # before init() allocates what the config asks for
         self.params.init(seed)
         if weights is not None:
             weights.restore(self.params)
 
-    def logits(self, features: Sequence[np.ndarray]) -> np.ndarray:
-        """Features [T_n, 39] of N utterances -> logits [N, V]; an utterance's do not depend on its neighbors."""
-        xp, out = self.params.ops.xp, np.zeros((len(features), len(self.config.words)), np.float32)
+    def _build(self) -> Chain:
+        """The model that the config describes, declared in self.params."""
+        raise AssertionError("every recognizer builds its model")
+
+    def _batches(self, features: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Any, Any]]:
+        """(indices, logits, lengths of the logits) of utterances of similar length; theirs do not depend on their neighbors."""
+        xp = self.params.ops.xp
         order = np.argsort([len(f) for f in features], kind="stable")
         for begin in range(0, len(order), BATCH):
             chosen = order[begin : begin + BATCH]
-            x, lengths = pad([features[i] for i in chosen])
-            y, _ = self.model.forward(xp.asarray(x), xp.asarray(lengths))
-            out[chosen] = host(y)
-        return out
+            x, lengths = map(xp.asarray, pad([features[i] for i in chosen]))
+            logits, _ = self.model.forward(x, lengths)
+            yield chosen, logits, self.model.out_lengths(lengths)
 
-    def transcribe(self, wave: np.ndarray, sample_rate: int) -> tuple[str, float]:
-        """wave [N] -> (word, its probability). Raises ValueError for another sample rate or less than one frame (25 ms)."""
+    def _features(self, wave: np.ndarray, sample_rate: int) -> np.ndarray:
         if sample_rate != self.config.sample_rate:
             raise ValueError(f"transcribe: sample_rate must be {self.config.sample_rate}, got {sample_rate}")
         features = self.front_end(wave)
         if len(features) == 0:
             raise ValueError(f"transcribe: wave must last at least 25 ms, got {1000 * len(wave) / sample_rate:.0f} ms")
-        p = probabilities(self.logits([features]))[0]
-        return self.config.words[int(p.argmax())], float(p.max())
+        return features
 
     def save(self, path: str | os.PathLike[str], **notes: Any) -> None:
         """Write a checkpoint; `notes` (JSON) say where it comes from."""
-        checkpoint.save(path, self.params, {"kind": KIND, "model": asdict(self.config), "notes": notes})
+        checkpoint.save(path, self.params, {"kind": self.KIND, "model": asdict(self.config), "notes": notes})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], ops: Any) -> WordRecognizer:
+    def load(cls, path: str | os.PathLike[str], ops: Any) -> Self:
         """Read a checkpoint. Raises FileNotFoundError, and CheckpointError with the reason."""
         file = checkpoint.load(path)
-        if file.config.get("kind") != KIND:
-            raise CheckpointError(f"{path} must hold a {KIND}, got {file.config.get('kind')!r}")
-        config = _word_config(file)
+        if file.config.get("kind") != cls.KIND:
+            raise CheckpointError(f"{path} must hold a {cls.KIND}, got {file.config.get('kind')!r}")
         try:
-            return cls(ops, config, weights=file)
+            return cls(ops, _config(file, cls.CONFIG), weights=file)
         except CheckpointError:
             raise
         except ValueError as e:  # a front end that cannot be built, such as one for a rate of 1000 Hz
             raise CheckpointError(f"{path}: {e}") from e
 
 
-def _word_config(file: checkpoint.Checkpoint) -> WordConfig:
+class WordRecognizer(_Recognizer):
+    """Which of a fixed list of words was said.
+
+    recognizer = WordRecognizer.load("runs/fsdd/best.safetensors")
+    word, probability = recognizer.transcribe(*pyasr.load("seven.wav", recognizer.config.sample_rate))
+    """
+
+    KIND, CONFIG = "word_classifier", WordConfig
+
+    def _build(self) -> Chain:
+        c = self.config
+        return word_classifier(
+            self.params, FrontEnd.SIZE, len(c.words), hidden=c.hidden, layers=c.layers, dropout=c.dropout
+        )
+
+    def logits(self, features: Sequence[np.ndarray]) -> np.ndarray:
+        """Features [T_n, 39] of N utterances -> logits [N, V]."""
+        out = np.zeros((len(features), len(self.config.words)), np.float32)
+        for chosen, logits, _ in self._batches(features):
+            out[chosen] = host(logits)
+        return out
+
+    def transcribe(self, wave: np.ndarray, sample_rate: int) -> tuple[str, float]:
+        """wave [N] -> (word, its probability). Raises ValueError for another sample rate or less than one frame (25 ms)."""
+        p = probabilities(self.logits([self._features(wave, sample_rate)]))[0]
+        return self.config.words[int(p.argmax())], float(p.max())
+
+
+class CtcRecognizer(_Recognizer):
+    """Connected speech in the characters of the training transcripts, decoded greedily.
+
+    recognizer = CtcRecognizer.load("runs/an4/best.safetensors")
+    text, probability = recognizer.transcribe(*pyasr.load("call.wav", recognizer.config.sample_rate))
+    """
+
+    KIND, CONFIG = "lstm_ctc", CtcConfig
+
+    def _build(self) -> Chain:
+        c = self.config
+        self.alphabet = Alphabet(c.alphabet)
+        return lstm_ctc(
+            self.params, FrontEnd.SIZE, len(self.alphabet), hidden=c.hidden, layers=c.layers, dropout=c.dropout,
+            stack=c.stack,
+        )  # fmt: skip
+
+    def texts(self, features: Sequence[np.ndarray]) -> list[str]:
+        """Features [T_n, 39] of N utterances -> their texts."""
+        out = [""] * len(features)
+        for chosen, logits, lengths in self._batches(features):
+            for i, symbols in zip(chosen, ctc_greedy(logits, lengths), strict=True):
+                out[i] = self.alphabet.decode(symbols)
+        return out
+
+    def transcribe(self, wave: np.ndarray, sample_rate: int) -> tuple[str, float]:
+        """wave [N] -> (text, the probability of its best path). Raises ValueError for another sample rate or less than one
+        frame (25 ms)."""
+        ((_, logits, lengths),) = self._batches([self._features(wave, sample_rate)])
+        best = probabilities(host(logits))[: int(lengths[0]), 0].max(axis=1)
+        return self.alphabet.decode(ctc_greedy(logits, lengths)[0]), float(np.exp(np.log(best).sum()))
+
+
+def load(path: str | os.PathLike[str], ops: Any) -> WordRecognizer | CtcRecognizer:
+    """The recognizer that a checkpoint holds. Raises FileNotFoundError, and CheckpointError with the reason."""
+    kind = checkpoint.load(path).config.get("kind")
+    for recognizer in (WordRecognizer, CtcRecognizer):
+        if kind == recognizer.KIND:
+            return recognizer.load(path, ops)
+    raise CheckpointError(f"{path} must hold a word_classifier or an lstm_ctc, got {kind!r}")
+
+
+# field of a config -> its type and, of a number, its range
+_FIELDS: dict[str, tuple[Any, float, float]] = {
+    "words": (list, 0, 0),
+    "alphabet": (str, 0, 0),
+    "hidden": (int, 1, 8192),
+    "layers": (int, 1, 64),
+    "dropout": ((int, float), 0, 0.99),
+    "stack": (int, 1, 64),
+    "sample_rate": (int, 1000, 384_000),
+}
+
+
+def _config(file: checkpoint.Checkpoint, kind: type) -> Any:
     """The model's config with every field checked: a checkpoint may come from anywhere."""
-    fields = file.config.get("model")
-    kinds: dict[str, Any] = {"words": list, "hidden": int, "layers": int, "dropout": (int, float), "sample_rate": int}
-    if not isinstance(fields, dict) or fields.keys() != kinds.keys():
-        raise CheckpointError(f"{file.path}: model must have the fields {', '.join(kinds)}, got {fields!r:.200}")
-    for name, kind in kinds.items():
-        if not isinstance(fields[name], kind) or isinstance(fields[name], bool):
-            raise CheckpointError(f"{file.path}: model.{name} has the wrong type, {type(fields[name]).__name__}")
-    words = fields["words"]
-    if not words or not all(isinstance(w, str) and w.isprintable() for w in words) or len(set(words)) < len(words):
-        raise CheckpointError(f"{file.path}: model.words must be a list of different words, got {words!r:.200}")
-    for name, low, high in (
-        ("hidden", 1, 8192),
-        ("layers", 1, 64),
-        ("dropout", 0, 0.99),
-        ("sample_rate", 1000, 384_000),
-    ):
-        if not low <= fields[name] <= high:
-            raise CheckpointError(f"{file.path}: model.{name} must lie in [{low}, {high}], got {fields[name]}")
-    return WordConfig(**{**fields, "words": tuple(words)})
+    got, names = file.config.get("model"), [f.name for f in fields(kind)]
+    if not isinstance(got, dict) or got.keys() != set(names):
+        raise CheckpointError(f"{file.path}: model must have the fields {', '.join(names)}, got {got!r:.200}")
+    for name in names:
+        wanted, low, high = _FIELDS[name]
+        if not isinstance(got[name], wanted) or isinstance(got[name], bool):
+            raise CheckpointError(f"{file.path}: model.{name} has the wrong type, {type(got[name]).__name__}")
+        if high and not low <= got[name] <= high:
+            raise CheckpointError(f"{file.path}: model.{name} must lie in [{low}, {high}], got {got[name]}")
+    if "words" in got:
+        words = got["words"]
+        if not words or not all(isinstance(w, str) and w.isprintable() for w in words) or len(set(words)) < len(words):
+            raise CheckpointError(f"{file.path}: model.words must be a list of different words, got {words!r:.200}")
+        got = {**got, "words": tuple(words)}
+    elif not got["alphabet"].isprintable():
+        raise CheckpointError(f"{file.path}: model.alphabet must be printable, got {got['alphabet']!r:.200}")
+    return kind(**got)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

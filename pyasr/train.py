@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from pyasr.layers import Layer, Mode
+from pyasr.optim import Adam, Sgd
 
 
 class Step(NamedTuple):
@@ -24,26 +25,25 @@ def fit(
     model: Layer,
     criterion: Callable[..., Any],
     batches: Callable[[int], Iterable[tuple[Any, ...]]],
+    optimizer: Sgd | Adam,
     *,
     epochs: int,
     learning_rate: Callable[[int], float],
-    momentum: float = 0.9,
-    clip: float = 5.0,
     seed: int = 0,
     max_skipped: int = 20,
     on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> int:
-    """Train model.params by stochastic gradient descent with momentum; return the number of steps.
+    """Train model.params, which the optimizer updates; return the number of steps.
 
     batches(epoch) gives tuples (x [T, B, F], lengths [B], *targets); criterion(logits, out_lengths, *targets) gives a loss with
-    `value` and `grad`. learning_rate(step) is a schedule, clip the largest norm of a gradient. The result is a function of the
-    weights, the batches and the seed: the same bits in every run. on_step and on_epoch are called after every update and epoch.
+    `value` and `grad`; learning_rate(step) is a schedule. The result is a function of the weights, the batches and the seed: the
+    same bits in every run. on_step and on_epoch are called after every update and epoch.
 
     A step whose gradient is not finite is skipped; FloatingPointError after `max_skipped` of them in a row.
     """
     params = model.params
-    buffer, step, skipped = params.zeros(), 0, 0
+    step, skipped = 0, 0
     for epoch in range(epochs):
         for x, lengths, *targets in batches(epoch):
             logits, saved = model.forward(x, lengths, Mode(train=True, seed=seed, step=step))
@@ -51,9 +51,7 @@ def fit(
             params.grad[:] = 0
             model.backward(saved, loss.grad)
             lr = learning_rate(step)
-            info = params.ops.clip_sgd(
-                params.value, params.grad, lr=lr, momentum=momentum, buffer=buffer, clip=("norm", clip)
-            )
+            info = optimizer.step(lr)
             skipped = skipped + 1 if info.skipped else 0
             if skipped > max_skipped:
                 raise FloatingPointError(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pyasr
-from pyasr.layers import EVAL, Dropout, Linear, Lstm, MeanOverTime, Mode, Rnn, chain
+from pyasr.layers import EVAL, Dropout, FrameStack, Linear, Lstm, MeanOverTime, Mode, Rnn, chain
 from pyasr.ops import why_not
 
 LENGTHS = np.array([6, 1, 4, 0], np.int32)
@@ -13,6 +13,10 @@ TRAIN = Mode(train=True, seed=3, step=11)
 
 def classifier(params):
     return pyasr.models.word_classifier(params, 5, 4, hidden=3, layers=2, dropout=0.3)
+
+
+def ctc(params):
+    return pyasr.models.lstm_ctc(params, 5, 4, hidden=3, layers=2, dropout=0.3, stack=2)
 
 
 def tagger(params):
@@ -27,9 +31,11 @@ LAYERS = {
     "rnn": lambda p: Rnn(p, "rnn", 5, 3),
     "rnn-both-directions-two-layers": lambda p: Rnn(p, "rnn", 5, 3, num_layers=2, bidirectional=True),
     "mean-over-time": lambda p: MeanOverTime(p),
+    "frame-stack": lambda p: FrameStack(p, 4),
     "dropout": lambda p: Dropout(p, "dropout", 0.4),
     "chain-tagger": tagger,
     "chain-word-classifier": classifier,
+    "chain-lstm-ctc": ctc,
 }
 BACKENDS = [b for b in ("numpy", "cpp") if why_not(b) is None and pyasr.backend(b).column("lstm_forward")]
 CASES = [pytest.param(b, build, id=f"{name}-{b}") for b in BACKENDS for name, build in LAYERS.items()]

@@ -7,6 +7,7 @@ import pytest
 
 import pyasr
 from pyasr.ops import why_not
+from pyasr.optim import Adam, Sgd
 
 COLUMNS = [c for c in ("numpy", "numba", "cpp") if why_not(c) is None]
 every_column = pytest.mark.parametrize("column", COLUMNS)
@@ -164,3 +165,73 @@ def test_same_bits_for_any_thread_count_at_any_magnitude(dtype, magnitude):
         info = clip_sgd("cpp", value, grad, lr=0.1, clip=("norm", 1.0), threads=threads)
         results.add((value.tobytes(), info))
     assert len(results) == 1
+
+
+def vectors(dtype, count):
+    params = pyasr.Params(pyasr.backend("numpy"), dtype)
+    params.declare("w", (count,))
+    params.init()
+    return params
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_adam_follows_its_formula(dtype):
+    """Against the textbook in float64: moments with bias correction, the gradient scaled to the clip's norm before them."""
+    rng = np.random.default_rng(0)
+    params = vectors(dtype, 64)
+    params["w"][:] = want = rng.standard_normal(64).astype(dtype).astype(np.float64)
+    optimizer, mean, square = Adam(params, beta1=0.8, beta2=0.95, eps=1e-6, clip=3.0), 0.0, 0.0
+    for t in range(1, 8):
+        g = rng.standard_normal(64).astype(dtype)
+        params.grad_of("w")[:] = g
+        info = optimizer.step(0.01 * t)
+        norm = np.linalg.norm(g.astype(np.float64))
+        g = g * min(1.0, 3.0 / norm)
+        mean, square = 0.8 * mean + 0.2 * g, 0.95 * square + 0.05 * g * g
+        want = want - 0.01 * t * (mean / (1 - 0.8**t)) / (np.sqrt(square / (1 - 0.95**t)) + 1e-6)
+        assert info.norm == pytest.approx(norm) and info.scale == pytest.approx(3.0 / norm) and not info.skipped
+    np.testing.assert_allclose(params["w"], want, rtol=0, atol=1e-6 if dtype == "float32" else 1e-13)
+
+
+def test_adam_is_that_of_torch():
+    torch = pytest.importorskip("torch", reason="torch is the outside oracle")
+    rng = np.random.default_rng(1)
+    params = vectors("float64", 16)
+    params["w"][:] = start = rng.standard_normal(16)
+    theirs = torch.tensor(start, requires_grad=True)
+    optimizer, peer = Adam(params, clip=1e9), torch.optim.Adam([theirs], lr=0.05)
+    for _ in range(5):
+        g = rng.standard_normal(16)
+        params.grad_of("w")[:], theirs.grad = g, torch.tensor(g)
+        optimizer.step(0.05)
+        peer.step()
+    np.testing.assert_allclose(params["w"], theirs.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", [Sgd, Adam])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_changes_nothing(optimizer, bad):
+    params = vectors("float32", 20)
+    one = optimizer(params)
+    params.grad_of("w")[:] = 1
+    one.step(0.1)
+    before = [params.value.copy(), *(v.copy() for v in one.state.values())]
+    params.grad_of("w")[7] = bad
+    assert one.step(0.1).skipped
+    for was, now in zip(before, [params.value, *one.state.values()], strict=True):
+        assert np.array_equal(was, now)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "message"),
+    [
+        (Sgd, {"momentum": 1.5}, "Sgd: momentum must lie in"),
+        (Sgd, {"clip": -1.0}, "Sgd: clip must be at least"),
+        (Adam, {"beta1": 1.0}, "Adam: beta1 must be below 1"),
+        (Adam, {"beta2": -0.1}, "Adam: beta2 must lie in"),
+        (Adam, {"clip": float("nan")}, "Adam: clip must be at least"),
+    ],
+)
+def test_optimizers_name_bad_options(optimizer, options, message):
+    with pytest.raises(ValueError, match=message):
+        optimizer(vectors("float32", 1), **options)

@@ -6,5 +6,6 @@ from pyasr.layers.dropout import Dropout
 from pyasr.layers.linear import Linear
 from pyasr.layers.pooling import MeanOverTime
 from pyasr.layers.recurrent import Lstm, Rnn
+from pyasr.layers.stacking import FrameStack
 
-__all__ = ["EVAL", "Chain", "Dropout", "Layer", "Linear", "Lstm", "MeanOverTime", "Mode", "Rnn", "chain"]
+__all__ = ["EVAL", "Chain", "Dropout", "FrameStack", "Layer", "Linear", "Lstm", "MeanOverTime", "Mode", "Rnn", "chain"]

@@ -21,6 +21,7 @@ from pyasr.checkpoint import write_atomically
 from pyasr.counter import stream
 from pyasr.datasets import fsdd
 from pyasr.losses import SoftmaxCrossEntropy
+from pyasr.optim import Sgd
 from pyasr.recognizer import FrontEnd, WordConfig, WordRecognizer
 from pyasr.schedules import one_cycle
 from pyasr.scoring import bootstrap_interval
@@ -178,9 +179,10 @@ def train(
     with (out / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
         try:
             fit(
-                recognizer.model, SoftmaxCrossEntropy(ops), batches, epochs=options.epochs,
+                recognizer.model, SoftmaxCrossEntropy(ops), batches,
+                Sgd(recognizer.params, momentum=options.momentum, clip=options.clip), epochs=options.epochs,
                 learning_rate=partial(one_cycle, total=options.epochs * steps, peak=options.peak),
-                momentum=options.momentum, clip=options.clip, seed=options.seed, on_step=after_step, on_epoch=after_epoch,
+                seed=options.seed, on_step=after_step, on_epoch=after_epoch,
             )  # fmt: skip
         except KeyboardInterrupt:
             recognizer.save(out / "last.safetensors", **notes, step=done)

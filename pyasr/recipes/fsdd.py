@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,10 +21,11 @@ from pyasr.counter import stream
 from pyasr.datasets import fsdd
 from pyasr.losses import SoftmaxCrossEntropy
 from pyasr.optim import Sgd
+from pyasr.recipes._run import run
 from pyasr.recognizer import FrontEnd, WordConfig, WordRecognizer
 from pyasr.schedules import one_cycle
 from pyasr.scoring import bootstrap_interval
-from pyasr.train import Step, fit
+from pyasr.train import Step
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,6 @@ class Result:
     best_epoch: int  # counts from 1
     seconds: dict[str, float]  # features, training
     checkpoint: Path
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C in training; the weights were saved to `path` after `step` updates."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        super().__init__(f"saved {path} at step {step}")
-        self.path, self.step = path, step
 
 
 def features_of(items: Sequence[fsdd.Recording], front_end: FrontEnd) -> list[np.ndarray]:
@@ -148,46 +140,19 @@ def train(
             x, n = pad([_augmented(features[i], options, epoch, int(i)) for i in chosen])
             yield ops.xp.asarray(x), ops.xp.asarray(n), ops.xp.asarray(labels[chosen])
 
-    out.mkdir(parents=True, exist_ok=True)
-    done, best, best_epoch = 0, (len(held_out) + 1, 0.0), 0
-    losses: list[float] = []
-
-    def after_step(step: Step) -> None:
-        nonlocal done
-        done = step.step + 1
-        losses.append(step.loss)
-        on_step(step)
-
-    def after_epoch(epoch: int) -> None:
-        nonlocal best, best_epoch
+    def judge() -> tuple[tuple[float, ...], dict[str, float]]:
         score = evaluate(recognizer, held_out_features, held_out)
-        record = {
-            "epoch": epoch + 1, "step": done, "loss": float(np.mean(losses)), "held_out_loss": score.loss,
-            "held_out_accuracy": score.accuracy, "seconds": time.perf_counter() - begin,
-        }  # fmt: skip
-        losses.clear()
-        if (score.total - score.right, score.loss) < best:
-            best, best_epoch = (score.total - score.right, score.loss), epoch + 1
-            recognizer.save(out / "best.safetensors", **notes, **record)
-        metrics.write(json.dumps(record) + "\n")
-        metrics.flush()
-        os.fsync(metrics.fileno())
-        on_epoch(record)
+        figures = {"held_out_loss": score.loss, "held_out_accuracy": score.accuracy}
+        return (score.total - score.right, score.loss), figures
 
     notes = {"recipe": "fsdd", "backend": ops.name, "options": asdict(options)}
     on_start(options.epochs, steps)
-    with (out / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
-        try:
-            fit(
-                recognizer.model, SoftmaxCrossEntropy(ops), batches,
-                Sgd(recognizer.params, momentum=options.momentum, clip=options.clip), epochs=options.epochs,
-                learning_rate=partial(one_cycle, total=options.epochs * steps, peak=options.peak),
-                seed=options.seed, on_step=after_step, on_epoch=after_epoch,
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            recognizer.save(out / "last.safetensors", **notes, step=done)
-            raise Interrupted(out / "last.safetensors", done) from None
-    recognizer.save(out / "last.safetensors", **notes, step=done)
+    best_epoch = run(
+        recognizer, SoftmaxCrossEntropy(ops), batches,
+        Sgd(recognizer.params, momentum=options.momentum, clip=options.clip), judge, out, epochs=options.epochs,
+        learning_rate=partial(one_cycle, total=options.epochs * steps, peak=options.peak), seed=options.seed, notes=notes,
+        on_step=on_step, on_epoch=on_epoch,
+    )  # fmt: skip
     seconds = {"features": features_seconds, "training": time.perf_counter() - begin - features_seconds}
     best_path = out / "best.safetensors"
     score = evaluate(WordRecognizer.load(best_path, ops), test_features, test)

@@ -16,7 +16,7 @@ import click
 import pyasr
 
 if TYPE_CHECKING:
-    from pyasr.recipes.fsdd import Options, Result
+    from pyasr.scoring import WordErrors
 
 DEFAULT_CHECKPOINT = "runs/fsdd/best.safetensors"
 
@@ -69,7 +69,7 @@ def _ops(backend: str | None, threads: int | None) -> Any:
 
 data_option = click.option(
     "--data", type=click.Path(path_type=Path),
-    help="The data set, or its folder of recordings.  [default: $PYASR_DATA/fsdd, the cache, or a download]",
+    help="The data set, or its folder.  [default: $PYASR_DATA/NAME, the cache, or a download]",
 )  # fmt: skip
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
 checkpoint_option = click.option(
@@ -78,60 +78,109 @@ checkpoint_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def _trains(name: str) -> Callable[[Callable], Callable]:
+    """Options of `pyasr train NAME`; what the user leaves out comes as None and stays the recipe's default."""
+    options = (
+        data_option,
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            default=f"runs/{name}",
+            show_default=True,
+            help="Folder to write to.",
+        ),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
+        click.option("--epochs", type=click.IntRange(1), help="Passes over the training recordings."),
+        click.option("--hidden", type=click.IntRange(1, 4096), help="LSTM units of each direction."),
+        click.option("--layers", type=click.IntRange(1, 16), help="LSTM layers."),
+        click.option("--batch-size", type=click.IntRange(1), help="Recordings per update."),
+        _runs_ops,
+        offline_option,
+        click.option("--quiet", is_flag=True, help="Print the result only."),
+        json_option,
+    )
+
+    def decorate(function: Callable) -> Callable:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
 @command.group()
 def train() -> None:
     """Train a recognizer."""
 
 
 @train.command("fsdd")
-@data_option
-@click.option(
-    "--out", type=click.Path(path_type=Path), default="runs/fsdd", show_default=True, help="Folder to write to."
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the training recordings.  [default: 15]")
-@click.option("--hidden", type=click.IntRange(1, 4096), help="LSTM units of each direction.  [default: 64]")
-@click.option("--layers", type=click.IntRange(1, 16), help="LSTM layers.  [default: 1]")
-@click.option("--batch-size", type=click.IntRange(1), help="Recordings per update.  [default: 32]")
-@_runs_ops
-@offline_option
-@click.option("--quiet", is_flag=True, help="Print the result only.")
-@json_option
+@_trains("fsdd")
 def train_fsdd(
-    data: Path | None, out: Path, seed: int, epochs: int | None, hidden: int | None, layers: int | None,
-    batch_size: int | None, backend: str | None, threads: int | None, offline: bool, quiet: bool, as_json: bool,
+    data: Path | None, out: Path, backend: str | None, threads: int | None, offline: bool, quiet: bool, as_json: bool,
+    **chosen: Any,
 ) -> None:  # fmt: skip
     """Recognize spoken digits: train on FSDD, test on its 300 official test recordings."""
     from pyasr.datasets import fsdd
-    from pyasr.recipes.fsdd import Options
+    from pyasr.recipes import fsdd as recipe
 
-    ops = _ops(backend, threads)
-    chosen = {"epochs": epochs, "hidden": hidden, "layers": layers, "batch_size": batch_size}
-    options = Options(seed=seed, **{name: value for name, value in chosen.items() if value is not None})
-    result = _train(ops, fsdd.locate(data, offline=offline), out, options, quiet or as_json)
+    options = recipe.Options(**{name: value for name, value in chosen.items() if value is not None})
+    ops, source = _ops(backend, threads), fsdd.locate(data, offline=offline)
+    result = _with_progress(recipe.train, ops, source, out, options, quiet or as_json)
     if as_json:
         print(json.dumps({**asdict(result), "checkpoint": str(result.checkpoint), "accuracy": result.test.accuracy}))
     else:
-        seconds = result.seconds
-        print(
-            f"test accuracy {result.test}, 95 % bootstrap interval\n"
-            f"features {seconds['features']:.1f} s, training {seconds['training']:.1f} s, best epoch {result.best_epoch}\n"
-            f"saved {result.checkpoint}"
-        )
+        print(f"test accuracy {result.test}, 95 % bootstrap interval")
+        _print_end(result)
 
 
-def _train(ops: Any, folder: Path, out: Path, options: Options, quiet: bool) -> Result:
+@train.command("an4")
+@_trains("an4")
+def train_an4(
+    data: Path | None, out: Path, backend: str | None, threads: int | None, offline: bool, quiet: bool, as_json: bool,
+    **chosen: Any,
+) -> None:  # fmt: skip
+    """Recognize connected speech: train on AN4, choose by eight held-out speakers, test on the official test if it is there."""
+    from pyasr.datasets import an4
+    from pyasr.recipes import an4 as recipe
+
+    options = recipe.Options(**{name: value for name, value in chosen.items() if value is not None})
+    ops, source = _ops(backend, threads), an4.load(an4.locate(data, offline=offline))
+    result = _with_progress(recipe.train, ops, source, out, options, quiet or as_json)
+    if as_json:
+        parts = {name: errors and errors._asdict() for name, errors in (("dev", result.dev), ("test", result.test))}
+        print(json.dumps({**asdict(result), **parts, "checkpoint": str(result.checkpoint)}))
+    else:
+        print(f"dev {_errors_line(result.dev)}")
+        if result.test:
+            print(f"test {_errors_line(result.test)}")
+        _print_end(result)
+
+
+def _errors_line(e: WordErrors) -> str:
+    return (
+        f"WER {100 * e.rate:.2f} % ({e.errors} errors: {e.substitutions} substitutions, {e.insertions} insertions, "
+        f"{e.deletions} deletions)"
+    )
+
+
+def _print_end(result: Any) -> None:
+    seconds = result.seconds
+    print(
+        f"features {seconds['features']:.1f} s, training {seconds['training']:.1f} s, best epoch {result.best_epoch}\n"
+        f"saved {result.checkpoint}"
+    )
+
+
+def _with_progress(train: Callable, ops: Any, source: Any, out: Path, options: Any, quiet: bool) -> Any:
     """The recipe with a progress bar on a terminal, else one line per epoch."""
-    from pyasr.recipes import fsdd
-
     if quiet:
-        return fsdd.train(ops, folder, out, options)
+        return train(ops, source, out, options)
     if sys.stdout is None or not sys.stdout.isatty():
-        return fsdd.train(ops, folder, out, options, on_epoch=lambda record: print(_epoch_line(record), flush=True))
+        return train(ops, source, out, options, on_epoch=lambda record: print(_epoch_line(record), flush=True))
     with _bar() as (progress, show):
         task = progress.add_task("features", total=None)
-        return fsdd.train(
-            ops, folder, out, options,
+        return train(
+            ops, source, out, options,
             on_start=lambda epochs, steps: progress.update(task, total=epochs * steps, description="training"),
             on_step=lambda step: progress.update(task, advance=1, description=f"loss {step.loss:.3f}"),
             on_epoch=lambda record: show(_epoch_line(record)),
@@ -152,10 +201,13 @@ def _bar() -> Iterator[tuple[Any, Callable[[str], None]]]:
 
 
 def _epoch_line(record: dict[str, float]) -> str:
-    return (
-        f"epoch {record['epoch']:3.0f}  loss {record['loss']:.4f}  held-out loss {record['held_out_loss']:.4f}  "
-        f"held-out accuracy {100 * record['held_out_accuracy']:.1f} %  {record['seconds']:.1f} s"
-    )
+    if "dev_wer" in record:
+        judged = f"dev WER {100 * record['dev_wer']:.1f} %"
+    else:
+        judged = (
+            f"held-out loss {record['held_out_loss']:.4f}  held-out accuracy {100 * record['held_out_accuracy']:.1f} %"
+        )
+    return f"epoch {record['epoch']:3.0f}  loss {record['loss']:.4f}  {judged}  {record['seconds']:.1f} s"
 
 
 @command.command()
@@ -167,15 +219,22 @@ def _epoch_line(record: dict[str, float]) -> str:
 def evaluate(
     checkpoint: Path, data: Path | None, backend: str | None, threads: int | None, offline: bool, as_json: bool
 ) -> None:
-    """Accuracy of a checkpoint on the official test recordings of FSDD."""
-    from pyasr.datasets import fsdd
-    from pyasr.recipes import fsdd as recipe
-    from pyasr.recognizer import WordRecognizer
+    """Judge a checkpoint: of words on the official test of FSDD, of characters on AN4 (its official test, or else dev)."""
+    from pyasr.datasets import an4, fsdd
+    from pyasr.recipes import an4 as characters
+    from pyasr.recipes import fsdd as words
+    from pyasr.recognizer import WordRecognizer, load
 
-    recognizer = WordRecognizer.load(checkpoint, _ops(backend, threads))
-    _, test = fsdd.split(fsdd.recordings(fsdd.locate(data, offline=offline)))
-    score = recipe.evaluate(recognizer, recipe.features_of(test, recognizer.front_end), test)
-    print(json.dumps({**asdict(score), "accuracy": score.accuracy}) if as_json else f"test accuracy {score}")
+    recognizer = load(checkpoint, _ops(backend, threads))
+    if isinstance(recognizer, WordRecognizer):
+        _, test = fsdd.split(fsdd.recordings(fsdd.locate(data, offline=offline)))
+        score = words.evaluate(recognizer, words.features_of(test, recognizer.front_end), test)
+        print(json.dumps({**asdict(score), "accuracy": score.accuracy}) if as_json else f"test accuracy {score}")
+        return
+    corpus = an4.load(an4.locate(data, offline=offline))
+    name, part = ("test", corpus.test) if corpus.test else ("dev", corpus.dev)
+    errors = characters.evaluate(recognizer, characters.features_of(part, recognizer.front_end), part)
+    print(json.dumps({"part": name, **errors._asdict()}) if as_json else f"{name} {_errors_line(errors)}")
 
 
 @command.command()

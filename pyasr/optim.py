@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from pyasr.ops import backend
 from pyasr.ops._door import Door
 from pyasr.ops.clip_sgd import StepInfo
-from pyasr.params import Params
+
+if TYPE_CHECKING:  # params draws random numbers; clip_sgd alone needs none of NumPy's generators
+    from pyasr.params import Params
 
 
 def clip_sgd(

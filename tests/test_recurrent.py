@@ -180,7 +180,7 @@ def test_float32_drifts_little_over_a_thousand_frames(family):
 
 
 INTERRUPT = """
-import signal, sys, threading
+import os, signal, sys, threading, time
 import numpy as np
 import pyasr
 
@@ -189,7 +189,7 @@ ops = pyasr.backend("cpp")
 T, B, D, H = 1500, 32, 8, 256
 x, lengths = np.ones((T, B, D), "f"), np.full(B, T, np.int32)
 w = [np.full(s, 1e-3, "f") for s in ((1, 4 * H, D), (1, 4 * H, H), (1, 4 * H))]
-saved, dy = ops.lstm_forward(x, lengths, *w)[-1], np.ones((T, B, H), "f")
+saved, dy, sent = ops.lstm_forward(x, lengths, *w)[-1], np.ones((T, B, H), "f"), []
 
 def backward(threads):
     ops.lstm_backward(saved, dy, dw_ih=dw[0], dw_hh=dw[1], dbias=dw[2], threads=threads)
@@ -198,7 +198,11 @@ dw = [np.ones_like(a) for a in w]
 backward(None)
 whole = [a.copy() for a in dw]
 
-threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,)).start()
+def interrupt():
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Timer(0.1, interrupt).start()
 try:
     while True:
         dw = [np.ones_like(a) for a in w]
@@ -209,9 +213,10 @@ try:
         else:
             backward(threads)
 except KeyboardInterrupt:
+    took = time.monotonic() - sent[0]
     untouched = all((a == 1).all() for a in dw)
     assert untouched or all(np.array_equal(a, b) for a, b in zip(dw, whole)), "an update was cut in half"
-    print("interrupted")
+    print(took)
 """
 
 
@@ -219,7 +224,6 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("verb", ["forward", "backward", "jvp"])
 @pytest.mark.skipif(why_not("cpp") is not None, reason="no native code in this install")
 def test_interrupts_are_answered_and_leave_gradients_alone(verb, threads):
-    """How soon is seen in tests/test_build.py."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPT, verb, str(threads)],
         cwd="/",
@@ -228,4 +232,4 @@ def test_interrupts_are_answered_and_leave_gradients_alone(verb, threads):
         timeout=120,
         check=True,
     )
-    assert done.stdout == "interrupted\n"
+    assert float(done.stdout) < 1.0  # 0.2 s on a quiet machine

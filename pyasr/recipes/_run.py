@@ -1,4 +1,4 @@
-"""What every recipe does around the loop: metrics.jsonl, the best and the last checkpoint, Ctrl-C."""
+"""What every recipe does before and around the loop: features, augmentation, metrics.jsonl, checkpoints, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from pyasr import audio
+from pyasr.augment import add_noise, mask_times
+from pyasr.counter import stream
 from pyasr.optim import Adam, Sgd
-from pyasr.recognizer import CtcRecognizer, WordRecognizer
+from pyasr.recognizer import CtcRecognizer, FrontEnd, WordRecognizer
 from pyasr.train import Step, fit
 
 
@@ -22,6 +25,23 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, path: Path, step: int) -> None:
         super().__init__(f"saved {path} at step {step}")
         self.path, self.step = path, step
+
+
+def features_of(path: Path, front_end: FrontEnd, *, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+    """[T, 39] of a recording or a stretch of it; ValueError naming the file when that is shorter than a frame."""
+    wave, rate = audio.load(path, front_end.sample_rate, start=start, duration=duration)
+    features = front_end(wave)
+    if len(features) == 0:
+        raise ValueError(f"{path} must last at least 25 ms, got {1000 * len(wave) / rate:.0f} ms")
+    return features
+
+
+def augmented(
+    features: np.ndarray, key: tuple[int, int, int], *, noise: float, masks: int, longest_mask: int
+) -> np.ndarray:
+    """Noise and time masks, as a function of the key (seed, epoch, utterance); the given array is not changed."""
+    rng = stream("augment", *key)
+    return mask_times(add_noise(features, rng, noise), rng, masks, longest=longest_mask)
 
 
 def run(

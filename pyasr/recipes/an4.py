@@ -13,16 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pyasr import audio
 from pyasr._optional import need
-from pyasr.augment import add_noise, mask_times
 from pyasr.batches import bucketed, pad
 from pyasr.checkpoint import write_atomically
-from pyasr.counter import stream
 from pyasr.datasets import Corpus, Utterance
 from pyasr.losses import Ctc
 from pyasr.optim import Adam
-from pyasr.recipes._run import run
+from pyasr.recipes import _run
 from pyasr.recognizer import CtcConfig, CtcRecognizer, FrontEnd
 from pyasr.schedules import one_cycle
 from pyasr.scoring import WordErrors, wer
@@ -61,15 +58,7 @@ class Result:
 
 def features_of(utterances: Sequence[Utterance], front_end: FrontEnd) -> list[np.ndarray]:
     """[T, 39] of every utterance; ValueError naming the file for one that is shorter than a frame."""
-    features = []
-    for u in utterances:
-        wave, _ = audio.load(u.path, front_end.sample_rate, start=u.start, duration=u.duration)
-        features.append(front_end(wave))
-        if len(features[-1]) == 0:
-            raise ValueError(
-                f"{u.path} must last at least 25 ms, got {1000 * len(wave) / front_end.sample_rate:.0f} ms"
-            )
-    return features
+    return [_run.features_of(u.path, front_end, start=u.start, duration=u.duration) for u in utterances]
 
 
 def evaluate(recognizer: CtcRecognizer, features: Sequence[np.ndarray], utterances: Sequence[Utterance]) -> WordErrors:
@@ -112,9 +101,11 @@ def train(
     steps = -(-len(features) // options.batch_size)  # of one epoch
     features_seconds = time.perf_counter() - begin
 
+    augment = partial(_run.augmented, noise=options.noise, masks=options.masks, longest_mask=options.longest_mask)
+
     def batches(epoch: int) -> Any:
         for chosen in bucketed(lengths, options.batch_size, options.seed, epoch):
-            x, n = pad([_augmented(features[i], options, epoch, int(i)) for i in chosen])
+            x, n = pad([augment(features[i], (options.seed, epoch, int(i))) for i in chosen])
             yield tuple(map(ops.xp.asarray, (x, n, pad_labels([labels[i] for i in chosen]))))
 
     def judge() -> tuple[tuple[float, ...], dict[str, float]]:
@@ -123,7 +114,7 @@ def train(
 
     notes = {"recipe": "an4", "backend": ops.name, "options": asdict(options)}
     on_start(options.epochs, steps)
-    best_epoch = run(
+    best_epoch = _run.run(
         recognizer, Ctc(ops), batches, Adam(recognizer.params, clip=options.clip), judge, out, epochs=options.epochs,
         learning_rate=partial(one_cycle, total=options.epochs * steps, peak=options.peak), seed=options.seed, notes=notes,
         on_step=on_step, on_epoch=on_epoch,
@@ -139,9 +130,3 @@ def train(
     }  # fmt: skip
     write_atomically(out / "result.json", (json.dumps(summary, indent=1) + "\n").encode())
     return result
-
-
-def _augmented(features: np.ndarray, options: Options, epoch: int, utterance: int) -> np.ndarray:
-    """Noise and time masks, as a function of (seed, epoch, utterance); the given array is not changed."""
-    rng = stream("augment", options.seed, epoch, utterance)
-    return mask_times(add_noise(features, rng, options.noise), rng, options.masks, longest=options.longest_mask)

@@ -12,16 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from pyasr import audio
 from pyasr._optional import need
-from pyasr.augment import add_noise, mask_times
 from pyasr.batches import bucketed, pad
 from pyasr.checkpoint import write_atomically
-from pyasr.counter import stream
 from pyasr.datasets import fsdd
 from pyasr.losses import SoftmaxCrossEntropy
 from pyasr.optim import Sgd
-from pyasr.recipes._run import run
+from pyasr.recipes import _run
 from pyasr.recognizer import FrontEnd, WordConfig, WordRecognizer
 from pyasr.schedules import one_cycle
 from pyasr.scoring import bootstrap_interval
@@ -43,6 +40,7 @@ class Options:
     clip: float = 1.0
     noise: float = 0.8  # deviation of the noise that is added to normalized features in training
     masks: int = 2  # spans of frames that are masked per utterance in training
+    longest_mask: int = 10  # frames
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,7 @@ class Result:
 
 def features_of(items: Sequence[fsdd.Recording], front_end: FrontEnd) -> list[np.ndarray]:
     """[T, 39] of every recording; ValueError naming the file for one that is shorter than a frame."""
-    features = []
-    for item in items:
-        wave, _ = audio.load(item.path, front_end.sample_rate)
-        features.append(front_end(wave))
-        if len(features[-1]) == 0:
-            raise ValueError(
-                f"{item.path} must last at least 25 ms, got {1000 * len(wave) / front_end.sample_rate:.0f} ms"
-            )
-    return features
+    return [_run.features_of(item.path, front_end) for item in items]
 
 
 def evaluate(recognizer: WordRecognizer, features: Sequence[np.ndarray], items: Sequence[fsdd.Recording]) -> Score:
@@ -114,7 +104,7 @@ def train(
     `best` is the epoch with the fewest errors on the held-out part of the training recordings, at equal errors the lowest loss;
     the test recordings are looked at once, at the end. The weights are a function of the recordings, the options and the backend.
 
-    Raises ValueError when a part of the split is empty, Interrupted after saving `last` on Ctrl-C.
+    Raises ValueError when a part of the split is empty, recipes._run.Interrupted after saving `last` on Ctrl-C.
     """
     need("safetensors")  # before the work, not after its first epoch
     begin = time.perf_counter()
@@ -135,9 +125,11 @@ def train(
     steps = -(-len(training) // options.batch_size)  # of one epoch
     features_seconds = time.perf_counter() - begin
 
+    augment = partial(_run.augmented, noise=options.noise, masks=options.masks, longest_mask=options.longest_mask)
+
     def batches(epoch: int) -> Any:
         for chosen in bucketed(lengths, options.batch_size, options.seed, epoch):
-            x, n = pad([_augmented(features[i], options, epoch, int(i)) for i in chosen])
+            x, n = pad([augment(features[i], (options.seed, epoch, int(i))) for i in chosen])
             yield ops.xp.asarray(x), ops.xp.asarray(n), ops.xp.asarray(labels[chosen])
 
     def judge() -> tuple[tuple[float, ...], dict[str, float]]:
@@ -147,7 +139,7 @@ def train(
 
     notes = {"recipe": "fsdd", "backend": ops.name, "options": asdict(options)}
     on_start(options.epochs, steps)
-    best_epoch = run(
+    best_epoch = _run.run(
         recognizer, SoftmaxCrossEntropy(ops), batches,
         Sgd(recognizer.params, momentum=options.momentum, clip=options.clip), judge, out, epochs=options.epochs,
         learning_rate=partial(one_cycle, total=options.epochs * steps, peak=options.peak), seed=options.seed, notes=notes,
@@ -160,9 +152,3 @@ def train(
     summary = {"test": asdict(score), "best_epoch": best_epoch, "seconds": seconds, **notes}
     write_atomically(out / "result.json", (json.dumps(summary, indent=1) + "\n").encode())
     return result
-
-
-def _augmented(features: np.ndarray, options: Options, epoch: int, utterance: int) -> np.ndarray:
-    """Noise and time masks, as a function of (seed, epoch, utterance); the given array is not changed."""
-    rng = stream("augment", options.seed, epoch, utterance)
-    return mask_times(add_noise(features, rng, options.noise), rng, options.masks, longest=10)

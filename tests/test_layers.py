@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pyasr
-from pyasr.layers import EVAL, Dropout, FrameStack, Linear, Lstm, MeanOverTime, Mode, Rnn, chain
+from pyasr.layers import EVAL, Dropout, FrameStack, Linear, Lstm, MeanOverTime, Mode, Relu, Rnn, Sigmoid, Tanh, chain
 from pyasr.ops import why_not
 
 LENGTHS = np.array([6, 1, 4, 0], np.int32)
@@ -31,6 +31,9 @@ LAYERS = {
     "rnn": lambda p: Rnn(p, "rnn", 5, 3),
     "rnn-both-directions-two-layers": lambda p: Rnn(p, "rnn", 5, 3, num_layers=2, bidirectional=True),
     "mean-over-time": lambda p: MeanOverTime(p),
+    "relu": Relu,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
     "frame-stack": lambda p: FrameStack(p, 4),
     "dropout": lambda p: Dropout(p, "dropout", 0.4),
     "chain-tagger": tagger,
@@ -233,8 +236,46 @@ def test_bad_sizes_and_shapes_are_named():
         mean.forward(np.zeros((2, 3), "f4"), LENGTHS)
 
 
+@pytest.mark.parametrize("kind", [Relu, Tanh, Sigmoid, MeanOverTime, lambda p: FrameStack(p, 4)])
+def test_no_verb_reads_the_padding_of_its_argument(kind):
+    _, layer, x, rng = built("numpy", kind, "float32")
+    outside = np.arange(6)[:, None] >= LENGTHS
+    y, saved = layer.forward(x, LENGTHS)
+    dx, dy = (rng.standard_normal(a.shape).astype("f4") for a in (x, y))
+    want = y, layer.backward(saved, dy), layer.jvp(saved, dx, None)
+    assert not want[1][outside].any()
+    for garbage in (np.nan, np.inf, -np.inf):
+        x[outside] = dx[outside] = garbage
+        if y.shape == x.shape:
+            dy[outside] = garbage
+        y, saved = layer.forward(x, LENGTHS)
+        for got, wanted in zip((y, layer.backward(saved, dy), layer.jvp(saved, dx, None)), want, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("kind", [Relu, Tanh, Sigmoid])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_activations_equal_torch(kind, dtype):
+    torch = pytest.importorskip("torch", reason="torch is the outside oracle")
+    params = pyasr.Params(pyasr.backend("numpy"), dtype)
+    layer = kind(params)
+    params.init(0)
+    x = np.concatenate([np.linspace(-9, 9, 181), [-1e30, -700, -50, -0.0, 1e-30, 50, np.inf, -np.inf, np.nan]])
+    x = x.astype(dtype)[None]
+    dy = np.linspace(-2, 3, x.size).astype(dtype)[None]
+    there = torch.from_numpy(x.copy()).requires_grad_()
+    out = {Relu: torch.relu, Tanh: torch.tanh, Sigmoid: torch.sigmoid}[kind](there)
+    out.backward(torch.from_numpy(dy))
+    y, saved = layer.forward(x, None)
+    rounding = 4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(y, out.detach().numpy(), rtol=rounding, atol=np.finfo(dtype).tiny)
+    finite = slice(None, -1)  # of a NaN the slope is whatever
+    np.testing.assert_allclose(layer.backward(saved, dy)[0, finite], there.grad.numpy()[0, finite], atol=2 * rounding)
+
+
 X = np.zeros((5, 2, 3), "f4")
 GOOD = np.array([5, 4], np.int32)
+GUARDED = [lambda p: Linear(p, "linear", 3, 4), MeanOverTime, Relu]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +294,7 @@ GOOD = np.array([5, 4], np.int32)
         (X, GOOD - 5, r"lengths must lie in \[0, T = 5\], got -1 at 1"),
     ],
 )
-@pytest.mark.parametrize("build", [lambda p: Linear(p, "linear", 3, 4), MeanOverTime], ids=["Linear", "MeanOverTime"])
+@pytest.mark.parametrize("build", GUARDED, ids=["Linear", "MeanOverTime", "Relu"])
 def test_layers_without_an_op_guard_their_own_door(build, x, lengths, message):
     params = pyasr.Params(pyasr.backend("numpy"))
     layer = build(params)
@@ -262,7 +303,7 @@ def test_layers_without_an_op_guard_their_own_door(build, x, lengths, message):
         layer.forward(x, lengths)
 
 
-@pytest.mark.parametrize("build", [lambda p: Linear(p, "linear", 3, 4), MeanOverTime], ids=["Linear", "MeanOverTime"])
+@pytest.mark.parametrize("build", GUARDED, ids=["Linear", "MeanOverTime", "Relu"])
 def test_ways_back_and_derivatives_guard_their_door(build):
     params = pyasr.Params(pyasr.backend("numpy"))
     layer = build(params)

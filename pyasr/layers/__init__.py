@@ -2,10 +2,26 @@
 concept, and one line in the list of tests/test_layers.py."""
 
 from pyasr.layers._layer import EVAL, Chain, Layer, Mode, chain
+from pyasr.layers.activations import Relu, Sigmoid, Tanh
 from pyasr.layers.dropout import Dropout
 from pyasr.layers.linear import Linear
 from pyasr.layers.pooling import MeanOverTime
 from pyasr.layers.recurrent import Lstm, Rnn
 from pyasr.layers.stacking import FrameStack
 
-__all__ = ["EVAL", "Chain", "Dropout", "FrameStack", "Layer", "Linear", "Lstm", "MeanOverTime", "Mode", "Rnn", "chain"]
+__all__ = [
+    "EVAL",
+    "Chain",
+    "Dropout",
+    "FrameStack",
+    "Layer",
+    "Linear",
+    "Lstm",
+    "MeanOverTime",
+    "Mode",
+    "Relu",
+    "Rnn",
+    "Sigmoid",
+    "Tanh",
+    "chain",
+]

@@ -16,13 +16,20 @@ from pyasr.params import Params
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a forward pass is for. Random masks are a function of these numbers and the layer's name, so a replay is exact."""
+    """What a forward pass is for. Random masks are a function of these numbers and the layer's name, so a replay is exact.
+
+    Raises TypeError and ValueError when bptt is no integer of at least 0.
+    """
 
     train: bool = False
     seed: int = 0
     step: int = 0
     micro_batch: int = 0
     rank: int = 0
+    bptt: int = 0  # frames of a recurrent layer's input after which the gradient is cut; 0: never
+
+    def __post_init__(self) -> None:
+        Door("Mode").integer("bptt", self.bptt, 0, 2**31 - 1)
 
 
 EVAL = Mode()

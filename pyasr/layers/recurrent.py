@@ -13,8 +13,19 @@ from pyasr.ops._door import Door
 from pyasr.params import Initializer, Params, lstm_bias, uniform, zeros
 
 
+def _windows(frames: int, bptt: int) -> list[slice]:
+    """The stretches of time between the cuts; one where nothing is cut or there is no time."""
+    size = bptt or max(frames, 1)
+    return [slice(t, min(t + size, frames)) for t in range(0, max(frames, 1), size)]
+
+
 class _Recurrent(Layer):
-    """num_layers recurrent ops on top of each other. Both directions of a layer lie in one entry, stacked on the axis S."""
+    """num_layers recurrent ops on top of each other. Both directions of a layer lie in one entry, stacked on the axis S.
+
+    Where mode.bptt cuts the time into windows, each takes the states behind the one before as constants, on the way back and in
+    jvp alike: truncated backpropagation through time (Williams and Peng, Neural Computation 2, 1990) with k1 = k2. The outputs
+    are those of the whole. All layers go through a window before the next one.
+    """
 
     op: str  # the rows op_forward, op_backward, op_jvp
     gates: int  # rows of a weight per hidden unit
@@ -27,6 +38,7 @@ class _Recurrent(Layer):
         for word, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             door.integer(word, size, 1, 2**31 - 1)
         self.params, self.name = params, name
+        door.boolean("bidirectional", bidirectional)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.directions = 2 if bidirectional else 1
         fill, rows = uniform(1 / math.sqrt(hidden_size)), self.gates * hidden_size
@@ -46,27 +58,59 @@ class _Recurrent(Layer):
         return [self.params.view(vector, f"{self.name}.{w}_l{k}") for w in ("weight_ih", "weight_hh", "bias")]
 
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:
-        run = getattr(self.params.ops, f"{self.op}_forward")
-        saved = []
-        for k in range(self.num_layers):
-            x, *_, kept = run(x, lengths, *self._weights(k, self.params.value))
-            saved.append(kept)
-        return x, saved
+        self._check_input(x, lengths, (3,), "(T, B, D)")
+        if mode.bptt and self.directions == 2:
+            raise ValueError(
+                f"{type(self).__name__}: bptt needs a layer of one direction, got bptt = {mode.bptt} with two"
+            )
+        run, xp = getattr(self.params.ops, f"{self.op}_forward"), self.params.ops.xp
+        weights = [self._weights(k, self.params.value) for k in range(self.num_layers)]
+        states: list[list[Any]] = [[] for _ in weights]
+        y, saved = [], []
+        for window in _windows(x.shape[0], mode.bptt):
+            part, within = x[window], lengths
+            if mode.bptt:
+                within = xp.clip(lengths - window.start, 0, mode.bptt)
+            kept = []
+            for k, w in enumerate(weights):
+                part, *states[k], of_layer = run(part, within, *w, *states[k])
+                kept.append(of_layer)
+            y.append(part)
+            saved.append((window, kept))
+        return self._joined(y), (saved, x.shape)
+
+    def _joined(self, parts: list[Any]) -> Any:
+        return parts[0] if len(parts) == 1 else self.params.ops.xp.concatenate(parts)
 
     def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
+        windows, (T, B, _) = saved
+        self._check("dy", dy, (T, B, self.output_size))
         run = getattr(self.params.ops, f"{self.op}_backward")
         grad = self.params.grad if grad is None else grad
-        for k in reversed(range(self.num_layers)):
-            dw_ih, dw_hh, dbias = self._weights(k, grad)
-            dy, *_ = run(saved[k], dy, dw_ih=dw_ih, dw_hh=dw_hh, dbias=dbias)
-        return dy
+        into = [
+            dict(zip(("dw_ih", "dw_hh", "dbias"), self._weights(k, grad), strict=True)) for k in range(self.num_layers)
+        ]
+        dx = []
+        for window, kept in windows:
+            part = dy[window]
+            for of_layer, dw in zip(reversed(kept), reversed(into), strict=True):
+                part, *_ = run(of_layer, part, **dw)  # of the states that came in: constants where time was cut
+            dx.append(part)
+        return self._joined(dx)
 
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:
+        windows, shape = saved
+        if dx is not None:
+            self._check("dx", dx, shape)
         run = getattr(self.params.ops, f"{self.op}_jvp")
-        for k in range(self.num_layers):
-            along = [None] * 3 if direction is None else self._weights(k, direction)
-            dx, *_ = run(saved[k], dx, *along)
-        return dx
+        along = [[None] * 3 if direction is None else self._weights(k, direction) for k in range(self.num_layers)]
+        dy = []
+        for window, kept in windows:
+            part = None if dx is None else dx[window]
+            for of_layer, dw in zip(kept, along, strict=True):
+                part, *_ = run(of_layer, part, *dw)
+            dy.append(part)
+        return self._joined(dy)
 
     def load_torch(self, state: Mapping[str, Any]) -> None:
         """Copy the weights of torch's module of the same sizes in; `state` is its state_dict() with NumPy arrays or CPU tensors.
@@ -94,6 +138,8 @@ class Lstm(_Recurrent):
 
     Gates are i, f, g, o as in torch.nn.LSTM. Entries of layer k: `name.weight_ih_l{k}` [S, 4H, D], `name.weight_hh_l{k}`
     [S, 4H, H], `name.bias_l{k}` [S, 4H]. Weights begin uniform in ±1/√H, biases at zero but for the forget gates at 1.
+
+    A mode with bptt = K cuts the gradient after every K frames; ValueError when the layer is bidirectional.
 
     >>> params = pyasr.Params(pyasr.backend("numpy"))
     >>> lstm = pyasr.layers.Lstm(params, "lstm", 39, 64, bidirectional=True)

@@ -19,6 +19,14 @@ def ctc(params):
     return pyasr.models.lstm_ctc(params, 5, 4, hidden=3, layers=2, dropout=0.3, stack=2)
 
 
+def one_way_classifier(params):
+    return pyasr.models.word_classifier(params, 5, 4, hidden=3, layers=2, bidirectional=False)
+
+
+def one_way_ctc(params):
+    return pyasr.models.lstm_ctc(params, 5, 4, hidden=3, layers=2, stack=2, bidirectional=False)
+
+
 def tagger(params):
     return chain(Lstm(params, "a", 5, 3), Dropout(params, "drop", 0.5), Linear(params, "out", 3, 4))
 
@@ -39,6 +47,8 @@ LAYERS = {
     "chain-tagger": tagger,
     "chain-word-classifier": classifier,
     "chain-lstm-ctc": ctc,
+    "chain-word-classifier-one-direction": one_way_classifier,
+    "chain-lstm-ctc-one-direction": one_way_ctc,
 }
 BACKENDS = [b for b in ("numpy", "cpp") if why_not(b) is None and pyasr.backend(b).column("lstm_forward")]
 CASES = [pytest.param(b, build, id=f"{name}-{b}") for b in BACKENDS for name, build in LAYERS.items()]
@@ -199,6 +209,23 @@ def test_dropout_masks_are_a_function_of_seed_step_and_name():
     np.testing.assert_array_equal(one.forward(x, lengths)[0], x)
     with pytest.raises(ValueError, match="Dropout: rate must be below 1, got 1"):
         Dropout(params, "bad", 1)
+
+
+@pytest.mark.parametrize(("build", "last"), [(one_way_classifier, 5), (one_way_ctc, 10)])
+def test_models_of_one_direction_have_its_sizes_and_do_not_look_ahead(build, last):
+    params, model, x, _ = built("numpy", build)
+    hidden, first = (12, 3), (12, last)  # 4·H gates of H = 3 units
+    assert {n: s[1:] for n, s in params.shapes().items() if "weight_" in n} == {
+        "lstm0.weight_ih_l0": first, "lstm0.weight_hh_l0": hidden,
+        "lstm1.weight_ih_l0": hidden, "lstm1.weight_hh_l0": hidden,
+    }  # fmt: skip
+    assert {shape[0] for name, shape in params.shapes().items() if name.startswith("lstm")} == {1}
+    assert params.shapes()["out.weight"] == (4, 3)
+    y, saved = model.forward(x, LENGTHS, Mode(bptt=2))
+    assert model.backward(saved, y).shape == x.shape
+    if y.ndim == 3:
+        x[4:] += 1  # later frames
+        np.testing.assert_array_equal(model.forward(x, LENGTHS)[0][:2], y[:2])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -8,11 +8,12 @@ from pyasr.params import Params
 
 def lstm_ctc(
     params: Params, input_size: int, symbols: int, *, hidden: int = 128, layers: int = 2, dropout: float = 0.3,
-    stack: int = 3,
+    stack: int = 3, bidirectional: bool = True,
 ) -> Chain:  # fmt: skip
-    """Features [T, B, input_size] -> logits [⌈T / stack⌉, B, symbols]: stacked frames, bidirectional LSTMs, a linear map.
+    """Features [T, B, input_size] -> logits [⌈T / stack⌉, B, symbols]: stacked frames, LSTMs in one or both directions, linear.
 
-    symbols counts the blank; hidden is the size of each direction; dropout comes before every LSTM but the first.
+    symbols counts the blank; hidden is the size of each direction; dropout comes before every LSTM but the first. With one
+    direction a frame of logits depends on the past alone, and Mode(bptt=K) may cut the gradient.
 
     Source: Graves, Fernández, Gomez, Schmidhuber, ICML 2006, with stacked frames as Sak et al., Interspeech 2015.
 
@@ -25,10 +26,11 @@ def lstm_ctc(
     ((7, 2, 29), array([7, 4], dtype=int32))
     """
     stages: list[Layer] = [FrameStack(params, stack)]
+    size = stack * input_size
     for k in range(layers):
         if k > 0:
             stages.append(Dropout(params, f"dropout{k}", dropout))
-        stages.append(
-            Lstm(params, f"lstm{k}", stack * input_size if k == 0 else 2 * hidden, hidden, bidirectional=True)
-        )
-    return chain(*stages, Linear(params, "out", 2 * hidden, symbols))
+        lstm = Lstm(params, f"lstm{k}", size, hidden, bidirectional=bidirectional)
+        stages.append(lstm)
+        size = lstm.output_size
+    return chain(*stages, Linear(params, "out", size, symbols))

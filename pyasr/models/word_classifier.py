@@ -7,9 +7,10 @@ from pyasr.params import Params
 
 
 def word_classifier(
-    params: Params, input_size: int, classes: int, *, hidden: int = 64, layers: int = 1, dropout: float = 0.0
-) -> Chain:
-    """Features [T, B, input_size] -> logits [B, classes]: bidirectional LSTMs, the mean over time, a linear map.
+    params: Params, input_size: int, classes: int, *, hidden: int = 64, layers: int = 1, dropout: float = 0.0,
+    bidirectional: bool = True,
+) -> Chain:  # fmt: skip
+    """Features [T, B, input_size] -> logits [B, classes]: LSTMs in one or both directions, the mean over time, a linear map.
 
     hidden is the size of each direction; dropout comes before every layer but the first.
 
@@ -21,9 +22,12 @@ def word_classifier(
     (3, 10)
     """
     stack: list[Layer] = []
+    size = input_size
     for k in range(layers):
         if k > 0:
             stack.append(Dropout(params, f"dropout{k}", dropout))
-        stack.append(Lstm(params, f"lstm{k}", input_size if k == 0 else 2 * hidden, hidden, bidirectional=True))
-    pool, out = MeanOverTime(params), Linear(params, "out", 2 * hidden, classes)
+        lstm = Lstm(params, f"lstm{k}", size, hidden, bidirectional=bidirectional)
+        stack.append(lstm)
+        size = lstm.output_size
+    pool, out = MeanOverTime(params), Linear(params, "out", size, classes)
     return chain(*stack, pool, Dropout(params, "dropout", dropout), out)

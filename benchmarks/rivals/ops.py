@@ -1,6 +1,6 @@
 """pyasr beside its peers: kaldi-native-fbank, torch and SciPy, interleaved in one process.
 
-    python benchmarks/rivals.py [--threads N] [--rounds N] [--only mfcc,lstm,ctc,clip_sgd,cg] [--json FILE]
+    python benchmarks/rivals/ops.py [--threads N] [--rounds N] [--only mfcc,lstm,ctc,clip_sgd,cg] [--json FILE]
 
 Every round calls ours and theirs in turn on the same inputs; answers are compared before anything is timed. The ratio of a round
 is their time over ours; its median and quartiles are printed, with the mark that the project set itself. Peers that are not
@@ -9,29 +9,21 @@ installed are listed. Thread counts are pinned in ours and theirs alike.
 
 from __future__ import annotations
 
-import argparse
 import functools
-import importlib.util
-import json
-import os
-import sys
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-PARSER = argparse.ArgumentParser(description="pyasr beside its peers")
-PARSER.add_argument("--threads", type=int, default=1)
-PARSER.add_argument("--rounds", type=int, default=15)
-PARSER.add_argument("--only", default="mfcc,lstm,ctc,clip_sgd,cg")
-PARSER.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: of this process, for a busy machine")
-PARSER.add_argument("--json", type=Path)
-OPTIONS = PARSER.parse_args()
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = str(OPTIONS.threads)  # before NumPy starts its BLAS
+import _report
+from _report import close
 
-sys.path.insert(0, str(Path(__file__).parent))
+PARSER = _report.parser("pyasr beside its peers", threads=1, rounds=15)
+PARSER.add_argument("--only", default="mfcc,lstm,ctc,clip_sgd,cg")
+OPTIONS = PARSER.parse_args()
+_report.pin(OPTIONS.threads)
+
 import numpy as np  # noqa: E402
 import probe  # noqa: E402
 
@@ -54,13 +46,6 @@ class Race:
     mark: float | None = None  # the ratio that the project wants at least
     units: int = 1  # times are divided by it
     unit: str = "call"
-
-
-def close(name: str, got: Any, want: Any, tolerance: float) -> None:
-    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
-    error = np.linalg.norm(got - want) / np.linalg.norm(want)
-    if not error <= tolerance:
-        raise SystemExit(f"{name}: ours and theirs differ by {error:.1e}, more than {tolerance:.0e}: nothing was timed")
 
 
 def mfcc() -> Iterator[Race]:
@@ -248,11 +233,7 @@ RACES: dict[str, tuple[str, Callable[[], Iterator[Race]]]] = {
 
 
 def main() -> None:
-    where = probe.machine()
-    where["peers"] = {
-        peer: importlib.import_module(module).__version__ if importlib.util.find_spec(module) else "not installed"
-        for peer, module in PEERS.items()
-    }
+    where = _report.machine(PEERS)
     print(", ".join(f"{k} {v}" for k, v in where.items()))
     limits = probe.measure(THREADS)
     print("\n".join(limits.verdict()))
@@ -279,11 +260,7 @@ def main() -> None:
                 f"  ratio {r['ratio']:6.2f} [{r['quartiles'][0]:.2f}, {r['quartiles'][1]:.2f}]{mark}",
                 flush=True,
             )
-    if OPTIONS.json:
-        OPTIONS.json.write_text(
-            json.dumps({"machine": where, "threads": THREADS, "clock": OPTIONS.clock, "limits": asdict(limits),
-                        "results": results}, indent=1, ensure_ascii=False) + "\n", "utf-8",
-        )  # fmt: skip
+    _report.save(OPTIONS, where, limits=asdict(limits), results=results)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,10 @@ class Part(NamedTuple):
 
 
 def read(ops: Any) -> Part:
-    corpus = an4.load(an4.locate(OPTIONS.data, offline=True))
+    try:
+        corpus = an4.load(an4.locate(OPTIONS.data, offline=True))
+    except FileNotFoundError as e:
+        raise SystemExit(f"an4: {e}") from None
     alphabet = Alphabet.of(u.text for u in corpus.train)
     start = time.perf_counter()
     waves = [pyasr.load(u.path, corpus.sample_rate)[0] for u in corpus.train]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,8 @@ MIN_RATE, MAX_RATE = 1_000, 384_000  # Hz
 MAX_SECONDS = 2 * 3600  # that are decoded at once
 MAX_START = 1e6  # seconds
 BLOCK = 1 << 18  # frames that are decoded at a time
+UNFINISHED = 0x7FFFF000  # bytes and more are what a header says that was written before its length was known
+_CUT = re.compile(r"^data : (\d+) \(should be (\d+)\)|^Ogg : File ended unexpectedly", re.M)  # in libsndfile's log
 
 
 def load(
@@ -35,9 +38,9 @@ def load(
 
     Returns (wave [N] float32, sample rate in Hz). Integer formats land in [−1, 1); floating formats keep their values.
 
-    Raises FileNotFoundError; ValueError naming the file when it is not a recording, is damaged, holds NaN or infinity, or when
-    its header claims more than 8 channels, a rate outside 1–384 kHz or more than two hours in the stretch asked for (checked
-    before decoding), or when the stretch is not within the file;
+    Raises FileNotFoundError; ValueError naming the file when it is not a recording, is damaged or cut short, holds NaN or
+    infinity, or when its header claims more than 8 channels, a rate outside 1–384 kHz or more than two hours in the stretch asked
+    for (checked before decoding), or when the stretch is not within the file;
     ImportError naming the extra when soundfile or soxr is missing.
 
     >>> import io, wave
@@ -90,6 +93,7 @@ def _decode(source: Any, name: str, start: float, duration: float | None) -> tup
                 raise ValueError(f"load: {name} must have 1 to {MAX_CHANNELS} channels, got {channels}")
             if not MIN_RATE <= rate <= MAX_RATE:
                 raise ValueError(f"load: {name} must have a sample rate in [{MIN_RATE}, {MAX_RATE}] Hz, got {rate}")
+            _check_whole(source, name, file)
             first = round(start * rate)
             if start and first >= frames:
                 raise ValueError(f"load: {name} must be longer than start = {start} s, got {frames / rate:.3f} s")
@@ -111,3 +115,30 @@ def _decode(source: Any, name: str, start: float, duration: float | None) -> tup
     except soundfile.LibsndfileError as e:
         raise ValueError(f"load: {name} is not a recording that libsndfile can read: {e.error_string}") from e
     return np.concatenate(blocks), int(rate)
+
+
+def _check_whole(source: Any, name: str, file: Any) -> None:
+    """Raise for a file that is cut short: libsndfile reads what is there, though the header promised more.
+
+    Of flac and mp3 the decoder notices.
+    """
+    cut = _CUT.search(file.extra_info)
+    if cut and (cut[1] is None or int(cut[2]) < int(cut[1]) < UNFINISHED):
+        raise ValueError(f"load: {name} is cut short" + (f": {cut[2]} of {cut[1]} bytes of sound" if cut[1] else ""))
+    if file.format == "NIST":
+        header = _beginning(source, 1024)
+        promised = re.search(rb"^sample_count -i (\d{1,12})\s*$", header, re.M)
+        if promised and file.frames < int(promised[1]):
+            raise ValueError(f"load: {name} is cut short: {file.frames} of {int(promised[1])} frames")
+
+
+def _beginning(source: Any, count: int) -> bytes:
+    """The first bytes of a file; an open one stays where it is."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return file.read(count)
+    place = source.tell()
+    source.seek(0)
+    data: bytes = source.read(count)
+    source.seek(place)
+    return data

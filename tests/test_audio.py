@@ -218,3 +218,27 @@ def test_headerless_samples_and_odd_files_are_refused_in_words(tmp_path):
     ):
         with pytest.raises(error, match=message):
             pyasr.load(source)
+
+
+@pytest.mark.parametrize("form", ["WAV", "OGG", "NIST", "FLAC"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_file_that_is_cut_short_is_named(tmp_path, form, share):
+    whole = io.BytesIO()
+    soundfile.write(whole, tone(16000, 2.0), 16000, format=form)
+    data = whole.getvalue()
+    path = tmp_path / "short.xyz"
+    path.write_bytes(data[: int(share * len(data))])
+    for source in (path, io.BytesIO(path.read_bytes())):
+        with pytest.raises(ValueError, match=r"is cut short|is not a recording"):
+            pyasr.load(source)
+    path.write_bytes(data)
+    assert len(pyasr.load(path)[0]) == 32000
+
+
+def test_a_wav_that_was_streamed_has_no_length_in_its_header(tmp_path):
+    whole = io.BytesIO()
+    soundfile.write(whole, tone(), 8000, format="WAV")
+    data = bytearray(whole.getvalue())
+    for size in (0xFFFFFFFF, 0x7FFFFFFF):
+        data[4:8] = data[40:44] = struct.pack("<I", size)
+        assert len(pyasr.load(io.BytesIO(data))[0]) == 4000

@@ -8,6 +8,7 @@ loss.curvature(v)                         # H_L · v for Gauss-Newton, [T,B,V]
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,8 @@ def ctc_loss(
 class Loss:
     """What a criterion found out about one batch.
 
-    value: float, the mean (or sum) over the `count` utterances that take part.
-    grad: the gradient of value with respect to logits, in their shape and dtype.
+    value: float, the mean (or sum) over the `count` utterances that take part; sum: always the sum.
+    grad, sum_grad: the gradients of value and sum with respect to logits, in their shape and dtype.
     losses [B]: every utterance's own loss; inf marks one that cannot be aligned.
     """
 
@@ -79,9 +80,13 @@ class Loss:
         self.losses = losses
         self.count = int(xp.count_nonzero(takes_part))
         self._factor = 1.0 / max(self.count, 1) if mean else 1.0
-        self.value = self._factor * float(xp.sum(xp.where(takes_part, losses, 0.0), dtype=np.float64))
-        dlogits *= self._factor
-        self.grad = dlogits
+        self.sum = float(xp.sum(xp.where(takes_part, losses, 0.0), dtype=np.float64))
+        self.value = self._factor * self.sum
+        self.sum_grad = dlogits
+
+    @cached_property
+    def grad(self) -> Any:
+        return self.sum_grad if self._factor == 1 else self.sum_grad * self.sum_grad.dtype.type(self._factor)
 
     def curvature(self, v: Any) -> Any:
         """H_L · v in the shape of logits: the curvature of value in the direction v that Gauss-Newton uses.

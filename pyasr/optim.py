@@ -67,7 +67,8 @@ def clip_sgd(
 class Sgd:
     """Stochastic gradient descent with momentum, the gradient's norm clipped: the row clip_sgd.
 
-    optimizer.step(lr) updates params.value by params.grad. `state` holds the momentum buffer.
+    optimizer.step(lr) updates params.value by params.grad, times grad_scale when that is given: one over the number of utterances
+    makes a mean of a sum. `state` holds the momentum buffer.
 
     >>> from pyasr.optim import Sgd
     >>> params = pyasr.Params(pyasr.backend("numpy"))
@@ -87,12 +88,13 @@ class Sgd:
         )
         self.state = {"momentum": params.zeros()}
 
-    def step(self, lr: float) -> StepInfo:
+    def step(self, lr: float, grad_scale: float = 1.0) -> StepInfo:
         """One update; a gradient that is not finite changes nothing."""
         p = self.params
         return p.ops.clip_sgd(
-            p.value, p.grad, lr=lr, momentum=self.momentum, buffer=self.state["momentum"], clip=("norm", self.clip)
-        )
+            p.value, p.grad, lr=lr, momentum=self.momentum, buffer=self.state["momentum"], clip=("norm", self.clip),
+            grad_scale=grad_scale,
+        )  # fmt: skip
 
 
 class Adam:
@@ -123,17 +125,17 @@ class Adam:
         xp = params.ops.xp
         self.state = {"mean": params.zeros(), "square": params.zeros(), "count": xp.zeros(1, params.dtype)}
 
-    def step(self, lr: float) -> StepInfo:
+    def step(self, lr: float, grad_scale: float = 1.0) -> StepInfo:
         """One update; a gradient that is not finite changes nothing."""
         xp, grad, state = self.params.ops.xp, self.params.grad, self.state
-        norm = float(xp.linalg.norm(grad.astype(np.float64)))
+        norm = abs(grad_scale) * float(xp.linalg.norm(grad.astype(np.float64)))
         if not np.isfinite(norm):
             return StepInfo(norm, 0.0, True)
         scale = min(1.0, self.clip / norm) if norm else 1.0
         state["count"] += 1
         count, mean, square = float(state["count"][0]), state["mean"], state["square"]
         # In place in two vectors of scratch: a third less time than with fresh ones.
-        work = grad * grad.dtype.type(scale)
+        work = grad * grad.dtype.type(scale * grad_scale)
         change = work - mean
         change *= 1 - self.beta1
         mean += change

@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())  # what is still buffered goes there at exit
         return 1
+    except KeyboardInterrupt:  # while a command was imported
+        return 130
     except ImportError as e:
         print(f"pyasr: {e}", file=sys.stderr)
         return 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,12 +16,14 @@ from pyasr.checkpoint import CheckpointError
 from pyasr.decode import ctc_greedy
 from pyasr.features import MfccOptions, cmvn, deltas
 from pyasr.layers import Chain
+from pyasr.losses import Ctc, SoftmaxCrossEntropy
 from pyasr.models import lstm_ctc, word_classifier
 from pyasr.ops._plan import make_plan
 from pyasr.params import Params
-from pyasr.text import Alphabet
+from pyasr.text import Alphabet, normalize, pad_labels
 
-BATCH = 64  # utterances that are recognized side by side
+BATCH = 64  # utterances that are recognized side by side, and
+FRAMES = 100_000  # frames of them, padding counted; a longer utterance is recognized alone
 
 
 class FrontEnd:
@@ -50,6 +53,7 @@ class WordConfig:
     hidden: int = 64
     layers: int = 1
     dropout: float = 0.0
+    bidirectional: bool = True
     sample_rate: int = 8000
 
 
@@ -62,14 +66,21 @@ class CtcConfig:
     layers: int = 2
     dropout: float = 0.3
     stack: int = 3
+    bidirectional: bool = True
     sample_rate: int = 16000
 
 
 class _Recognizer:
-    """Weights, new from the seed or those of a checkpoint, behind a front end; save and load."""
+    """Weights, new from the seed or those of a checkpoint, behind a front end; save and load.
+
+    encode, targets, fits and criterion are what training needs to know about the transcripts: `criterion(ops)(logits, lengths,
+    targets(labels))` is the loss of utterances whose labels come from `encode`.
+    """
 
     KIND: ClassVar[str]
     CONFIG: ClassVar[type]
+    criterion: ClassVar[type[SoftmaxCrossEntropy] | type[Ctc]]
+    no_label: ClassVar[Any]  # in targets, for an utterance whose loss is not looked at
     config: Any
 
     def __init__(self, ops: Any, config: Any, seed: int = 0, weights: checkpoint.Checkpoint | None = None) -> None:
@@ -87,15 +98,34 @@ class _Recognizer:
         """The model that the config describes, declared in self.params."""
         raise AssertionError("every recognizer builds its model")
 
-    def _batches(self, features: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Any, Any]]:
+    def read(self, logits: Any, lengths: Any) -> list[str]:
+        """The texts that the model's outputs say."""
+        raise AssertionError("every recognizer reads its outputs")
+
+    def fits(self, label: Any, frames: int) -> bool:
+        """Whether an utterance of so many frames can say the label at all."""
+        return True
+
+    def batches(self, features: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Any, Any]]:
         """(indices, logits, lengths of the logits) of utterances of similar length; theirs do not depend on their neighbors."""
         xp = self.params.ops.xp
-        order = np.argsort([len(f) for f in features], kind="stable")
-        for begin in range(0, len(order), BATCH):
-            chosen = order[begin : begin + BATCH]
+        order, begin = np.argsort([len(f) for f in features], kind="stable"), 0
+        while begin < len(order):
+            end = begin + 1
+            while end < min(begin + BATCH, len(order)) and (end + 1 - begin) * len(features[order[end]]) <= FRAMES:
+                end += 1
+            chosen, begin = order[begin:end], end
             x, lengths = map(xp.asarray, pad([features[i] for i in chosen]))
             logits, _ = self.model.forward(x, lengths)
             yield chosen, logits, self.model.out_lengths(lengths)
+
+    def texts(self, features: Sequence[np.ndarray]) -> list[str]:
+        """Features [T_n, 39] of N utterances -> their texts."""
+        out = [""] * len(features)
+        for chosen, logits, lengths in self.batches(features):
+            for i, text in zip(chosen, self.read(logits, lengths), strict=True):
+                out[i] = text
+        return out
 
     def _features(self, wave: np.ndarray, sample_rate: int) -> np.ndarray:
         if sample_rate != self.config.sample_rate:
@@ -105,9 +135,21 @@ class _Recognizer:
             raise ValueError(f"transcribe: wave must last at least 25 ms, got {1000 * len(wave) / sample_rate:.0f} ms")
         return features
 
-    def save(self, path: str | os.PathLike[str], **notes: Any) -> None:
-        """Write a checkpoint; `notes` (JSON) say where it comes from."""
-        checkpoint.save(path, self.params, {"kind": self.KIND, "model": asdict(self.config), "notes": notes})
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        training: Mapping[str, Any] | None = None,
+        optimizer: Mapping[str, Any] | None = None,
+        previous: Path | None = None,
+        **notes: Any,
+    ) -> None:
+        """Write a checkpoint; `notes` (JSON) say where it comes from. training (JSON) and optimizer are what a training needs
+        to go on; previous keeps the file that was there, see checkpoint.save."""
+        config = {"kind": self.KIND, "model": asdict(self.config), "notes": notes}
+        if training is not None:
+            config["training"] = dict(training)
+        checkpoint.save(path, self.params, config, optimizer=optimizer, previous=previous)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], ops: Any) -> Self:
@@ -130,24 +172,34 @@ class WordRecognizer(_Recognizer):
     word, probability = recognizer.transcribe(*pyasr.load("seven.wav", recognizer.config.sample_rate))
     """
 
-    KIND, CONFIG = "word_classifier", WordConfig
+    KIND, CONFIG, criterion = "word_classifier", WordConfig, SoftmaxCrossEntropy
+    no_label = -1
 
     def _build(self) -> Chain:
         c = self.config
         return word_classifier(
-            self.params, FrontEnd.SIZE, len(c.words), hidden=c.hidden, layers=c.layers, dropout=c.dropout
-        )
+            self.params, FrontEnd.SIZE, len(c.words), hidden=c.hidden, layers=c.layers, dropout=c.dropout,
+            bidirectional=c.bidirectional,
+        )  # fmt: skip
 
-    def logits(self, features: Sequence[np.ndarray]) -> np.ndarray:
-        """Features [T_n, 39] of N utterances -> logits [N, V]."""
-        out = np.zeros((len(features), len(self.config.words)), np.float32)
-        for chosen, logits, _ in self._batches(features):
-            out[chosen] = host(logits)
-        return out
+    def encode(self, text: str) -> Any:
+        """The index of a word. Raises ValueError for any other text."""
+        word = normalize(text)
+        if word not in self.config.words:
+            raise ValueError(f"text must be one of {len(self.config.words)} words, got {word!r:.80}")
+        return self.config.words.index(word)
+
+    def targets(self, labels: Sequence[Any]) -> Any:
+        """Labels of B utterances -> [B] int32."""
+        return self.params.ops.xp.asarray(np.array(labels, np.int32))
+
+    def read(self, logits: Any, lengths: Any) -> list[str]:
+        return [self.config.words[k] for k in host(logits).argmax(axis=1)]
 
     def transcribe(self, wave: np.ndarray, sample_rate: int) -> tuple[str, float]:
         """wave [N] -> (word, its probability). Raises ValueError for another sample rate or less than one frame (25 ms)."""
-        p = probabilities(self.logits([self._features(wave, sample_rate)]))[0]
+        ((_, logits, _),) = self.batches([self._features(wave, sample_rate)])
+        p = probabilities(host(logits))[0]
         return self.config.words[int(p.argmax())], float(p.max())
 
 
@@ -158,30 +210,38 @@ class CtcRecognizer(_Recognizer):
     text, probability = recognizer.transcribe(*pyasr.load("call.wav", recognizer.config.sample_rate))
     """
 
-    KIND, CONFIG = "lstm_ctc", CtcConfig
+    KIND, CONFIG, criterion = "lstm_ctc", CtcConfig, Ctc
+    no_label = np.zeros(0, np.int32)
 
     def _build(self) -> Chain:
         c = self.config
         self.alphabet = Alphabet(c.alphabet)
         return lstm_ctc(
             self.params, FrontEnd.SIZE, len(self.alphabet), hidden=c.hidden, layers=c.layers, dropout=c.dropout,
-            stack=c.stack,
+            stack=c.stack, bidirectional=c.bidirectional,
         )  # fmt: skip
 
-    def texts(self, features: Sequence[np.ndarray]) -> list[str]:
-        """Features [T_n, 39] of N utterances -> their texts."""
-        out = [""] * len(features)
-        for chosen, logits, lengths in self._batches(features):
-            for i, symbols in zip(chosen, ctc_greedy(logits, lengths), strict=True):
-                out[i] = self.alphabet.decode(symbols)
-        return out
+    def encode(self, text: str) -> Any:
+        """Labels [U] int32. Raises ValueError naming the characters that the alphabet lacks."""
+        return self.alphabet.encode(text)
+
+    def targets(self, labels: Sequence[Any]) -> Any:
+        """Labels of B utterances -> [B, U] int32, -1 behind the end."""
+        return self.params.ops.xp.asarray(pad_labels(labels))
+
+    def fits(self, label: Any, frames: int) -> bool:
+        """A frame for every label, and one for the blank between two that are the same."""
+        return len(label) + int((label[1:] == label[:-1]).sum()) <= -(-frames // self.config.stack)
+
+    def read(self, logits: Any, lengths: Any) -> list[str]:
+        return [self.alphabet.decode(symbols) for symbols in ctc_greedy(logits, lengths)]
 
     def transcribe(self, wave: np.ndarray, sample_rate: int) -> tuple[str, float]:
         """wave [N] -> (text, the probability of its best path). Raises ValueError for another sample rate or less than one
         frame (25 ms)."""
-        ((_, logits, lengths),) = self._batches([self._features(wave, sample_rate)])
+        ((_, logits, lengths),) = self.batches([self._features(wave, sample_rate)])
         best = probabilities(host(logits))[: int(lengths[0]), 0].max(axis=1)
-        return self.alphabet.decode(ctc_greedy(logits, lengths)[0]), float(np.exp(np.log(best).sum()))
+        return self.read(logits, lengths)[0], float(np.exp(np.log(best).sum()))
 
 
 def load(path: str | os.PathLike[str], ops: Any) -> WordRecognizer | CtcRecognizer:
@@ -201,6 +261,7 @@ _FIELDS: dict[str, tuple[Any, float, float]] = {
     "layers": (int, 1, 64),
     "dropout": ((int, float), 0, 0.99),
     "stack": (int, 1, 64),
+    "bidirectional": (bool, 0, 0),
     "sample_rate": (int, 1000, 384_000),
 }
 
@@ -212,7 +273,7 @@ def _config(file: checkpoint.Checkpoint, kind: type) -> Any:
         raise CheckpointError(f"{file.path}: model must have the fields {', '.join(names)}, got {got!r:.200}")
     for name in names:
         wanted, low, high = _FIELDS[name]
-        if not isinstance(got[name], wanted) or isinstance(got[name], bool):
+        if not isinstance(got[name], wanted) or isinstance(got[name], bool) != (wanted is bool):
             raise CheckpointError(f"{file.path}: model.{name} has the wrong type, {type(got[name]).__name__}")
         if high and not low <= got[name] <= high:
             raise CheckpointError(f"{file.path}: model.{name} must lie in [{low}, {high}], got {got[name]}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pyasr.layers import Layer, Mode
@@ -14,52 +16,77 @@ class Step(NamedTuple):
 
     epoch: int
     step: int  # counts updates from 0
-    loss: float
+    loss: float  # the mean over the utterances
     lr: float
     norm: float  # of the gradient before clipping
     skipped: bool  # the gradient was not finite and nothing was written
-    frames: int  # of features in the batch, padding not counted
+    frames: int  # of features, padding not counted
+
+
+@dataclass
+class Progress:
+    """Where a training stands. With the weights and the optimizer's state it is all that the next step depends on."""
+
+    epoch: int = 0
+    batch: int = 0  # of this epoch that are done
+    step: int = 0  # updates that are done
+    skipped: int = 0  # in a row, because their gradient was not finite
 
 
 def fit(
     model: Layer,
     criterion: Callable[..., Any],
-    batches: Callable[[int], Iterable[tuple[Any, ...]]],
+    batches: Callable[[int, int], Iterable[tuple[Any, ...]]],
     optimizer: Sgd | Adam,
     *,
     epochs: int,
     learning_rate: Callable[[int], float],
     seed: int = 0,
+    accumulate: int = 1,
+    bptt: int = 0,
+    progress: Progress | None = None,
     max_skipped: int = 20,
-    on_step: Callable[[Step], None] = lambda step: None,
-    on_epoch: Callable[[int], None] = lambda epoch: None,
-) -> int:
-    """Train model.params, which the optimizer updates; return the number of steps.
+    on_step: Callable[[Step], object] = lambda step: None,
+    on_epoch: Callable[[int], object] = lambda epoch: None,
+) -> Progress:
+    """Train model.params, which the optimizer updates; return where the training stands.
 
-    batches(epoch) gives tuples (x [T, B, F], lengths [B], *targets); criterion(logits, out_lengths, *targets) gives a loss with
-    `value` and `grad`; learning_rate(step) is a schedule. The result is a function of the weights, the batches and the seed: the
-    same bits in every run. on_step and on_epoch are called after every update and epoch.
+    batches(epoch, first) gives tuples (x [T, B, F], lengths [B], *targets) of that epoch from number `first` on, and
+    criterion(logits, out_lengths, *targets) a loss; every `accumulate` batches make one update by the mean over all their
+    utterances. learning_rate(step) is a schedule. bptt cuts the gradient of recurrent layers of one direction every so many
+    frames of theirs; 0 does not.
+
+    The result is a function of the weights, the batches and the seed: the same bits in every run. A training that goes on from
+    `progress`, which is kept up to date, with the weights and the optimizer's state of that moment, ends with the same bits too.
+    on_step and on_epoch are called after every update and epoch; what they raise ends the training between two updates, and an
+    on_epoch that returns True ends it too.
 
     A step whose gradient is not finite is skipped; FloatingPointError after `max_skipped` of them in a row.
     """
-    params = model.params
-    step, skipped = 0, 0
-    for epoch in range(epochs):
-        for x, lengths, *targets in batches(epoch):
-            logits, saved = model.forward(x, lengths, Mode(train=True, seed=seed, step=step))
-            loss = criterion(logits, model.out_lengths(lengths), *targets)
+    params, at = model.params, Progress() if progress is None else progress
+    while at.epoch < epochs:
+        todo = iter(batches(at.epoch, at.batch))
+        while group := list(islice(todo, accumulate)):
+            total, count, frames = 0.0, 0, 0
             params.grad[:] = 0
-            model.backward(saved, loss.grad)
-            lr = learning_rate(step)
-            info = optimizer.step(lr)
-            skipped = skipped + 1 if info.skipped else 0
-            if skipped > max_skipped:
-                raise FloatingPointError(
-                    f"the gradient was not finite in {skipped} steps in a row; stopped at step {step}"
-                )
+            for micro_batch, (x, lengths, *targets) in enumerate(group):
+                logits, saved = model.forward(x, lengths, Mode(True, seed, at.step, micro_batch, bptt=bptt))
+                loss = criterion(logits, model.out_lengths(lengths), *targets)
+                model.backward(saved, loss.sum_grad)
+                total, count, frames = total + loss.sum, count + loss.count, frames + int(lengths.sum())
+            lr = learning_rate(at.step)
+            info = optimizer.step(lr, grad_scale=1 / max(count, 1))
             if not info.skipped:
                 model.commit(saved)
-            on_step(Step(epoch, step, float(loss.value), lr, info.norm, info.skipped, int(lengths.sum())))
-            step += 1
-        on_epoch(epoch)
-    return step
+            done = Step(at.epoch, at.step, total / max(count, 1), lr, info.norm, info.skipped, frames)
+            at.batch, at.step, at.skipped = at.batch + len(group), at.step + 1, at.skipped + 1 if info.skipped else 0
+            if at.skipped > max_skipped:
+                raise FloatingPointError(
+                    f"the gradient was not finite in {at.skipped} steps in a row; stopped at step {done.step}"
+                )
+            on_step(done)
+        ended = on_epoch(at.epoch)
+        at.epoch, at.batch = at.epoch + 1, 0
+        if ended is True:
+            break
+    return at

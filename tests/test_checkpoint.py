@@ -66,6 +66,7 @@ def test_strange_metadata_is_refused(tmp_path, change, message):
     [
         ("hidden", 10**9, "model.hidden must lie in"),
         ("hidden", "4", "model.hidden has the wrong type, str"),
+        ("bidirectional", 1, "model.bidirectional has the wrong type, int"),
         ("layers", True, "model.layers has the wrong type, bool"),
         ("words", [], "model.words must be a list of different words"),
         ("words", [1, 2], "model.words must be a list of different words"),
@@ -82,7 +83,8 @@ def test_strange_metadata_is_refused(tmp_path, change, message):
 )
 def test_a_config_is_checked_before_anything_is_allocated(tmp_path, field, value, message):
     path, recognizer = tmp_path / "a.safetensors", small()
-    model = {"words": ["yes", "no"], "hidden": 4, "layers": 1, "dropout": 0.0, "sample_rate": 8000, field: value}
+    model = {"words": ["yes", "no"], "hidden": 4, "layers": 1, "dropout": 0.0, "bidirectional": True}
+    model |= {"sample_rate": 8000, field: value}
     checkpoint.save(path, recognizer.params, {"kind": "word_classifier", "model": model})
     with pytest.raises(CheckpointError, match=message):
         WordRecognizer.load(path, pyasr.backend("numpy"))
@@ -90,7 +92,8 @@ def test_a_config_is_checked_before_anything_is_allocated(tmp_path, field, value
 
 def test_a_claim_of_a_huge_model_allocates_nothing(tmp_path):
     path, recognizer = tmp_path / "a.safetensors", small()
-    model = {"words": ["yes", "no"], "hidden": 8192, "layers": 64, "dropout": 0.0, "sample_rate": 8000}  # 400 GB
+    model = {"words": ["yes", "no"], "hidden": 8192, "layers": 64, "dropout": 0.0, "bidirectional": True}  # 400 GB
+    model["sample_rate"] = 8000
     checkpoint.save(path, recognizer.params, {"kind": "word_classifier", "model": model})
     with pytest.raises(CheckpointError, match=r"a.safetensors lacks lstm1.bias_l0, "):
         WordRecognizer.load(path, pyasr.backend("numpy"))

@@ -41,7 +41,8 @@ def test_data_may_be_the_set_or_its_recordings(tmp_path, monkeypatch):
     monkeypatch.setenv("PYASR_DATA", str(tmp_path))
     assert fsdd.locate() == want
     with pytest.raises(FileNotFoundError, match="the layout of FSDD"):
-        fsdd.locate(tmp_path)
+        fsdd.locate(tmp_path / "fsdd" / "nothing")
+    assert fsdd.locate(tmp_path) == want  # the folder of several data sets
 
 
 def test_offline_says_where_to_put_it(tmp_path, monkeypatch):

@@ -20,10 +20,10 @@ def test_same_key_same_bits_other_key_other_wave():
 
 def test_order_of_calls_does_not_matter():
     data = corpus(3, train=4, dev=0, test=0)
-    forward = [u.wave.tobytes() for u in data.train]
-    assert [data.train[i].wave.tobytes() for i in (3, 2, 1, 0)] == forward[::-1]
-    assert data.train[-1].wave.tobytes() == forward[3]
-    assert [u.wave.tobytes() for u in corpus(3, train=2, dev=0, test=0).train[:]] == forward[:2]
+    forward = [u.wave(8000).tobytes() for u in data.train]
+    assert [data.train[i].wave(8000).tobytes() for i in (3, 2, 1, 0)] == forward[::-1]
+    assert [u.wave(8000).tobytes() for u in corpus(3, train=2, dev=0, test=0).train] == forward[:2]
+    assert data.train[0].synthesize().wave.tobytes() == forward[0]
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 11025, 16000])
@@ -83,18 +83,18 @@ def test_digits_differ_in_one_voice():
 
 def test_no_voice_is_in_two_parts():
     data = corpus(0, train=30, dev=20, test=20)
-    voices = [{u.voice for u in part} for part in (data.train, data.dev, data.test)]
+    voices = [{u.synthesize().voice for u in part} for part in (data.train, data.dev, data.test)]
     assert [len(v) for v in voices] == [30, 20, 20]
     assert len(set.union(*voices)) == 70
 
 
 def test_parts_say_one_to_longest_digits():
     data = corpus(5, train=400, dev=1, test=1, longest=3)
-    said = [data.train.digits(i) for i in range(400)]
+    said = [u.digits for u in data.train]
     assert {len(d) for d in said} == {1, 2, 3}
     assert {x for d in said for x in d} == set(range(10))
     assert data.train[0].text == " ".join(WORDS[d] for d in said[0])
-    assert [data.train.digits(i) for i in range(400)] != [corpus(6, train=400).train.digits(i) for i in range(400)]
+    assert said != [u.digits for u in corpus(6, train=400).train]
 
 
 def test_making_an_utterance_leaves_the_global_generator_alone():
@@ -139,6 +139,6 @@ def test_bad_arguments_of_corpus(arguments, error, words):
         corpus(**arguments)
 
 
-def test_an_index_outside_a_part():
-    with pytest.raises(IndexError, match="dev has 2 utterances, got index 2"):
-        corpus(0, dev=2).dev[2]
+def test_an_utterance_is_synthesized_at_one_rate():
+    with pytest.raises(ValueError, match="dev/0 is synthesized at 8000 Hz, got 16000"):
+        corpus(0, dev=1).dev[0].wave(16000)

@@ -24,7 +24,8 @@ def locate(
     find: Callable[[Path], Path | None],
     download: Callable[[Path], None],
 ) -> Path:
-    """The folder of a data set: in `data` when that is given, else in $PYASR_DATA/name, in the cache, or downloaded into it.
+    """The folder of a data set: in `data` or data/name when that is given, else in $PYASR_DATA/name, in the cache, or downloaded
+    into it.
 
     find(folder) gives the folder that has the layout, or None; download(folder) makes it. title, layout (what is missing, in
     words) and url are for messages.
@@ -32,7 +33,7 @@ def locate(
     Raises FileNotFoundError.
     """
     if data is not None:
-        found = find(Path(data))
+        found = find(Path(data)) or find(Path(data) / name)
         if found is None:
             raise FileNotFoundError(f"{Path(data)} has no {layout} (the layout of {title})")
         return found

@@ -6,14 +6,14 @@ learns and nothing about how it does on people.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
 from pyasr.counter import stream
 from pyasr.datasets._synthesizer import HOP, Voice, draw_voice, pitch_of, pulses_of, score, speak, tracks_of
+from pyasr.datasets._utterance import Corpus, Utterance
 from pyasr.datasets.fsdd import WORDS
 
 LOWEST_RATE, HIGHEST_RATE = 8000, 48000
@@ -64,68 +64,59 @@ def synthesize(digits: Sequence[int], key: tuple[int | str, ...], *, sample_rate
     return Synthetic(wave, " ".join(WORDS[d] for d in chosen), tuple(phones), voice, sample_rate)
 
 
-class Part(Sequence[Synthetic]):
-    """Synthetic utterances that are made when asked for; utterance i is a function of (seed, name, i) and the options."""
-
-    def __init__(self, seed: int, name: str, size: int, sample_rate: int, longest: int) -> None:
-        self.seed, self.name, self.size = seed, name, size
-        self.sample_rate, self.longest = sample_rate, longest
-
-    def __len__(self) -> int:
-        return self.size
-
-    def digits(self, index: int) -> list[int]:
-        """What utterance `index` says, without saying it."""
-        rng = stream("digits", self.seed, self.name, index, "text")
-        return [int(d) for d in rng.integers(0, 10, int(rng.integers(1, self.longest + 1)))]
-
-    @overload
-    def __getitem__(self, index: int) -> Synthetic: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Synthetic]: ...
-    def __getitem__(self, index: int | slice) -> Synthetic | list[Synthetic]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self.size))]
-        i = index + self.size if index < 0 else index
-        if not 0 <= i < self.size:
-            raise IndexError(f"{self.name} has {self.size} utterances, got index {index}")
-        return synthesize(self.digits(i), ("digits", self.seed, self.name, i), sample_rate=self.sample_rate)
-
-    def __iter__(self) -> Iterator[Synthetic]:
-        return (self[i] for i in range(self.size))
-
-
 @dataclass(frozen=True)
-class Corpus:
-    """Three parts of synthetic utterances. Every utterance has a voice of its own, so no voice is in two parts."""
+class SyntheticUtterance(Utterance):
+    """Digits that are said when they are asked for, by a voice that is a function of the name."""
 
-    train: Part
-    dev: Part
-    test: Part
+    digits: tuple[int, ...] = ()
+    sample_rate: int = 8000
+    seed: int = 0
+
+    def synthesize(self) -> Synthetic:
+        """The utterance with its exact phone times."""
+        return synthesize(self.digits, ("digits", self.seed, self.name), sample_rate=self.sample_rate)
+
+    def wave(self, sample_rate: int) -> np.ndarray:
+        """[N] float32 at `sample_rate` in Hz, which must be the corpus's."""
+        if sample_rate != self.sample_rate:
+            raise ValueError(f"{self.name} is synthesized at {self.sample_rate} Hz, got {sample_rate}")
+        return self.synthesize().wave
 
 
 def corpus(
     seed: int, train: int = 2000, dev: int = 200, test: int = 200, sample_rate: int = 8000, longest: int = 5
 ) -> Corpus:
-    """A synthetic corpus of strings of 1 to `longest` digits, of so many utterances, generated when they are asked for.
+    """A synthetic corpus of strings of 1 to `longest` digits, of so many utterances, synthesized when they are asked for.
 
-    A larger part begins with the utterances of a smaller one.
+    Every utterance has a voice of its own, so no voice is in two parts. A larger part begins with the utterances of a smaller
+    one.
 
     Raises TypeError for arguments that are not integers; ValueError for negative sizes, a rate outside 8000-48000 Hz or `longest`
     outside 1-100.
 
     >>> from pyasr.datasets.digits import corpus
     >>> data = corpus(0, train=10, dev=2, test=2)
-    >>> len(data.train), data.test[1].text == data.test[1].text
-    (10, True)
+    >>> data.test[1].name, data.test[1].text, data.test[1].wave(8000).dtype
+    ('test/1', 'eight', dtype('float32'))
     """
     for name, value, low, high in (
         ("seed", seed, None, None), ("train", train, 0, None), ("dev", dev, 0, None), ("test", test, 0, None),
         ("sample_rate", sample_rate, LOWEST_RATE, HIGHEST_RATE), ("longest", longest, 1, MOST_DIGITS),
     ):  # fmt: skip
         _integer("corpus", name, value, low, high)
-    parts = (Part(seed, n, size, sample_rate, longest) for n, size in (("train", train), ("dev", dev), ("test", test)))
-    return Corpus(*parts)
+
+    def part(kind: str, size: int) -> tuple[SyntheticUtterance, ...]:
+        return tuple(_utterance(f"{kind}/{i}", seed, longest, sample_rate) for i in range(size))
+
+    return Corpus("digits", part("train", train), part("dev", dev), part("test", test), sample_rate)
+
+
+def _utterance(name: str, seed: int, longest: int, sample_rate: int) -> SyntheticUtterance:
+    """What is said is a function of (seed, name), and so is, later, how."""
+    rng = stream("digits", seed, name, "text")
+    digits = tuple(int(d) for d in rng.integers(0, 10, int(rng.integers(1, longest + 1))))
+    text = " ".join(WORDS[d] for d in digits)
+    return SyntheticUtterance(name, None, text, f"voice {name}", 0.0, None, digits, sample_rate, seed)
 
 
 def _integer(function: str, name: str, value: object, low: int | None, high: int | None) -> None:

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pyasr.datasets._utterance import Utterance
+from pyasr.datasets._utterance import Corpus, Skipped, Utterance, hold_out
 
 MAX_LINE = 1 << 16  # bytes of one line, and of one text file
 MAX_LINES = 5_000_000
@@ -75,7 +75,7 @@ def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = 
         items = ((number, partial(_entry, folder, line)) for number, line in _lines(path))
     utterances: list[Utterance] = []
     skipped: list[tuple[int, str]] = []
-    first: dict[tuple[Path, float, float | None] | str, int] = {}  # a stretch or a name -> its line
+    first: dict[tuple[Path | None, float, float | None] | str, int] = {}  # a stretch or a name -> its line
     for number, read in items:
         try:
             utterance = read()
@@ -90,6 +90,31 @@ def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = 
                 raise ValueError(f"{path}, line {number}: {e}") from e
             skipped.append((number, str(e)))
     return Manifest(path.stem, tuple(utterances), tuple(skipped))
+
+
+def corpus(
+    path: str | os.PathLike[str],
+    *,
+    dev: str | os.PathLike[str] | None = None,
+    share: float = 0.1,
+    seed: int = 0,
+    strict: bool = False,
+) -> Corpus:
+    """A corpus from one's own recordings, without a test part: to choose by, the manifest `dev`, or a share of `path` that the
+    seed holds out (see hold_out). Raises as load does, and ValueError when nothing is left to train on or to choose by.
+    """
+    lists = [load(one, strict=strict) for one in (path, dev) if one is not None]
+    skipped = tuple(
+        Skipped(f"{file}, line {line}", reason)
+        for file, one in zip((path, dev), lists, strict=False)
+        for line, reason in one.skipped
+    )
+    training, held_out = hold_out(lists[0].utterances, share, seed) if dev is None else [m.utterances for m in lists]
+    for part, what in ((training, "train on"), (held_out, "choose by")):
+        if not part:
+            why = f"; {len(skipped)} were skipped, the first of them: {skipped[0].reason}" if skipped else ""
+            raise ValueError(f"{path} has no utterances to {what}{why}")
+    return Corpus("manifest", training, held_out, (), None, skipped)
 
 
 class _RefusedError(Exception):

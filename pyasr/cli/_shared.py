@@ -1,0 +1,95 @@
+"""Options and words that several commands share."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pyasr
+
+if TYPE_CHECKING:
+    from pyasr.runs.evaluation import Score
+
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path),
+    help="Where a data set lies.  [default: $PYASR_DATA/NAME, the cache, or a download]",
+)  # fmt: skip
+offline_option = click.option("--offline", is_flag=True, help="Never download.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+strict_option = click.option(
+    "--strict", is_flag=True, help="Stop at the first recording that cannot be used, instead of skipping it."
+)
+
+
+def runs_ops(function: Callable) -> Callable:
+    """Options of a command that computes."""
+    threads = click.option(
+        "--threads", type=click.IntRange(1, 1024), help="Threads of the native kernels.  [default: all CPUs]"
+    )
+    backend = click.option(
+        "--backend",
+        type=click.Choice(["numpy", "numba", "cpp", "cuda"]),
+        help="Never falls back.  [default: the best here]",
+    )
+    return backend(threads(function))
+
+
+def backend_of(backend: str | None, threads: int | None) -> Any:
+    """The ops that --backend and --threads ask for."""
+    if threads is not None:
+        os.environ["PYASR_NUM_THREADS"] = str(threads)  # read by the pool at its first use
+    return pyasr.backend(backend)
+
+
+def note(words: str) -> None:
+    """Something that a user should know, beside the output."""
+    print(f"pyasr: {words}", file=sys.stderr)
+
+
+def show_json(data: dict[str, Any]) -> None:
+    """One line."""
+    print(json.dumps(data, ensure_ascii=False))
+
+
+def score_line(score: Score, model: str, *, synthetic: bool = False) -> str:
+    """One part's figures in words."""
+    if model == "word_classifier":
+        low, high = score.accuracy_interval or (score.accuracy, score.accuracy)
+        words = f"accuracy {_percent(score.accuracy)} [{100 * low:.1f}, {100 * high:.1f}] ({score.right} of {score.utterances})"
+    else:
+        low, high = score.wer_interval or (score.wer, score.wer)
+        words = (
+            f"WER {_percent(score.wer)} [{100 * low:.1f}, {100 * high:.1f}] "
+            f"({score.substitutions} substitutions, {score.insertions} insertions, {score.deletions} deletions "
+            f"in {score.words} words), CER {_percent(score.cer)}, {score.right} of {score.utterances} without an error"
+        )
+    return words + (" (synthetic speech)" if synthetic else "")
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f} %"
+
+
+@contextmanager
+def progress_bar(*more: Any) -> Iterator[tuple[Any, Callable[[str], None]]]:
+    """rich's progress bar with `more` columns, and a way to print above it. Only for a terminal."""
+    from pyasr._optional import need
+
+    need("rich")
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), *more, TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
+        yield progress, lambda line: progress.console.print(line, highlight=False, markup=False)
+
+
+def is_terminal() -> bool:
+    """Whether somebody watches."""
+    return sys.stdout is not None and sys.stdout.isatty()

@@ -1,0 +1,190 @@
+"""`pyasr train`."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pyasr._optional import need
+from pyasr.cli._shared import (
+    backend_of,
+    data_option,
+    is_terminal,
+    json_option,
+    note,
+    offline_option,
+    progress_bar,
+    runs_ops,
+    score_line,
+    show_json,
+    strict_option,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from pyasr.runs.training import Hooks, Result
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option("--model", type=click.Choice(["word_classifier", "lstm_ctc"]), help="[default: fits the transcripts]")
+@data_option
+@click.option("--dev", type=click.Path(path_type=Path), help="A manifest to choose by.  [default: a tenth of SOURCE]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to fill.  [default: runs/NAME]")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="A TOML file of options; another run's config.toml is one."
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One option, such as --set dropout=0.2.")
+@click.option("--seed", type=click.IntRange(0), help="[default: 0]")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training recordings.")
+@click.option("--hidden", type=click.IntRange(1, 8192), help="LSTM units of each direction.")
+@click.option("--layers", type=click.IntRange(1, 64), help="LSTM layers.")
+@click.option("--batch-size", type=click.IntRange(1), help="Recordings per batch.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--checkpoint-every", type=click.IntRange(1), metavar="STEPS", help="[default: every 30 s]")
+@runs_ops
+@offline_option
+@strict_option
+@click.option("--quiet", is_flag=True, help="Print the result only.")
+@json_option
+def train(
+    source: str | None, model: str | None, data: Path | None, dev: Path | None, out: Path | None, config: Path | None,
+    settings: tuple[str, ...], resume: Path | None, checkpoint_every: int | None, backend: str | None,
+    threads: int | None, offline: bool, strict: bool, quiet: bool, as_json: bool, **shortcuts: Any,
+) -> None:  # fmt: skip
+    """Train a recognizer on SOURCE: digits (synthetic, needs no files), fsdd, an4, librispeech, speech_commands, a folder of
+    recordings with texts, or a JSONL manifest."""
+    need("msgspec")
+    from pyasr import datasets
+    from pyasr.runs.folder import RunFolder, read_toml
+    from pyasr.runs.options import default_model, options_for
+    from pyasr.runs.training import train as run
+
+    if (source is None) == (resume is None):
+        raise click.UsageError("give a SOURCE to train on, or --resume RUN")
+    if resume is not None:
+        given = {"--model": model, "--out": out, "--config": config, "--set": settings, "--dev": dev, **shortcuts}
+        names = ", ".join(name for name, value in given.items() if value not in (None, ()))
+        if names:
+            raise click.UsageError(f"--resume goes on with the options of the run, got {names} too")
+        out, folder = resume, RunFolder(resume)
+        chosen, where = folder.config()
+        corpus, backend = folder.corpus(data, offline=offline, strict=strict), backend or where.get("backend")
+    else:
+        assert source is not None
+        chosen = {} if config is None else {name: value for name, value in read_toml(config).items() if name != "run"}
+        chosen |= dict(_setting(text) for text in settings)
+        chosen |= {name: value for name, value in (*shortcuts.items(), ("model", model)) if value is not None}
+        asked = options_for("", "lstm_ctc", chosen)  # so that what is wrong is said before the corpus is read
+        named = source in datasets.NAMES
+        out = out or Path("runs") / (source if named else Path(source).resolve().stem)
+        RunFolder(out).must_be_new()
+        corpus = datasets.find(
+            source, data, dev=dev, share=asked.dev_share, seed=asked.seed, size=asked.size, offline=offline,
+            strict=strict,
+        )  # fmt: skip
+        where = {"source": source if named else str(Path(source).resolve())}
+        if backend is not None:
+            where["backend"] = backend
+        where |= {key: str(path.resolve()) for key, path in (("data", data), ("dev", dev)) if path is not None}
+    options = options_for(corpus.name, default_model(u.text for u in corpus.train), chosen)
+    ops = backend_of(backend, threads)
+    result = _watched(
+        quiet or as_json,
+        lambda hooks: run(
+            ops, corpus, out, options, run=where, resume=resume is not None,
+            checkpoint_every=checkpoint_every, strict=strict, hooks=hooks,
+        ),
+    )  # fmt: skip
+    if as_json:
+        show_json(result.as_json())
+    else:
+        _tell(result, out)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """key=value, where the value is TOML or else taken as it stands."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise click.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="--set")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _watched(quiet: bool, run: Any) -> Result:
+    """The run; on a terminal with a progress bar and a line per epoch."""
+    from pyasr.runs.training import Hooks
+
+    hooks = Hooks(on_note=note)
+    if quiet or not is_terminal():
+        return run(hooks)
+    from rich.progress import TextColumn
+
+    with progress_bar(TextColumn("{task.fields[rate]}")) as (progress, show):
+        return run(_bar_hooks(hooks, progress, show))
+
+
+def _bar_hooks(hooks: Hooks, progress: Any, show: Any) -> Hooks:
+    """Rate, remaining time, loss, and hours of audio per second."""
+    from pyasr.runs.material import FRAME_SHIFT
+
+    task = progress.add_task("features", total=None, rate="")
+    seconds, begin = 0.0, time.perf_counter()
+
+    def on_start(done: int, steps: int) -> None:
+        nonlocal begin
+        begin = time.perf_counter()
+        progress.update(task, completed=done, total=steps, description="training")
+
+    def on_step(step: Any) -> None:
+        nonlocal seconds
+        seconds += step.frames * FRAME_SHIFT
+        rate = f"{seconds / 3600 / (time.perf_counter() - begin):.3f} h of audio/s"
+        progress.update(task, advance=1, description=f"loss {step.loss:.3f}", rate=rate)
+
+    return replace(
+        hooks,
+        on_utterance=lambda u: progress.update(task, advance=1),
+        on_start=on_start,
+        on_step=on_step,
+        on_epoch=lambda record: show(_epoch_line(record)),
+    )
+
+
+def _epoch_line(r: dict[str, Any]) -> str:
+    loss = "" if r["dev_loss"] is None else f"loss {r['dev_loss']:.3f}  "
+    return (
+        f"epoch {r['epoch']:3}  loss {r['loss']:.3f}  dev {loss}WER {100 * r['dev_wer']:.1f} %  "
+        f"right {100 * r['dev_accuracy']:.1f} %  {r['seconds']:.0f} s"
+    )
+
+
+def _tell(result: Result, out: Path) -> None:
+    """What was done, how good it is, and what to try next."""
+    synthetic = result.corpus == "digits"
+    seconds = result.seconds
+    print(
+        f"{result.model}: {result.steps} updates in {result.epochs} epochs over {result.hours:.2f} hours of audio; features "
+        f"{seconds['features']:.1f} s, training {seconds['training']:.1f} s; the best epoch is {result.best_epoch}"
+    )
+    for part, score in (("dev", result.dev), ("test", result.test)):
+        if score is not None:
+            print(f"{part:<5}{score_line(score, result.model, synthetic=synthetic)}")
+    if result.skipped:
+        print(f"skipped {result.skipped} recordings, see {out / 'skipped.jsonl'}")
+    print(f"saved {result.checkpoint}\nnext:")
+    tries = [(f"transcribe {out} FILE.wav", "what somebody says in a recording")]
+    if synthetic:
+        tries.append((f"evaluate {out} --corpus fsdd", "real voices, which it never heard"))
+        tries.append(("train fsdd", "learn from real recordings"))
+    else:
+        tries.append((f"evaluate {out} --data MANIFEST", "your own recordings"))
+    width = max(len(command) for command, _ in tries)
+    for command, what in tries:
+        print(f"  pyasr {command.ljust(width)}   {what}")

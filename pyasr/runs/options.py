@@ -1,0 +1,113 @@
+"""What a training can be told, and what it does when it is told nothing: one recipe per model, changed for some corpora."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pyasr._optional import need
+from pyasr.text import normalize
+
+need("msgspec")
+import msgspec  # noqa: E402  (after its absence was named)
+
+MODELS = ("word_classifier", "lstm_ctc")
+MOST_WORDS = 100  # of a classifier that nobody asked for
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that the weights of a run depend on besides the recordings and the backend."""
+
+    model: Literal["word_classifier", "lstm_ctc"]
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
+    epochs: Count
+    patience: Whole = 0  # epochs without a new best after which training ends; 0: it does not
+    size: Count | None = None  # training utterances, the first ones; default: all, of `digits` 2000
+    dev_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1  # of a manifest, where no other one is given
+    sample_rate: Annotated[int, msgspec.Meta(ge=1000, le=384_000)] | None = None  # Hz; default: the corpus's
+    longest: Annotated[float, msgspec.Meta(gt=0, le=7200)] = 60.0  # seconds; longer recordings are left out
+    alphabet: str | None = None  # of lstm_ctc; default: the characters of the training transcripts
+
+    hidden: Annotated[int, msgspec.Meta(ge=1, le=8192)]  # LSTM units of each direction
+    layers: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    dropout: Share
+    bidirectional: bool = True
+    stack: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3  # frames of 10 ms that lstm_ctc sees as one
+
+    optimizer: Literal["sgd", "adam"]
+    schedule: Literal["constant", "warmup", "one_cycle", "plateau"] = "one_cycle"
+    peak: Amount  # the largest learning rate
+    momentum: Share = 0.9  # of sgd
+    clip: Amount  # the largest norm of a gradient
+    batch_size: Count  # utterances
+    accumulate: Count = 1  # batches per update
+    bptt: Whole = 0  # frames of an LSTM after which its gradient is cut; 0: never
+
+    noise: Amount  # deviation of the noise that is added to normalized features
+    masks: Whole = 2  # spans of frames that are masked per utterance
+    longest_mask: Count  # frames
+
+
+_MODEL: dict[str, dict[str, Any]] = {
+    "word_classifier": {
+        "epochs": 15, "hidden": 64, "layers": 1, "dropout": 0.0, "optimizer": "sgd", "peak": 0.5, "clip": 1.0,
+        "batch_size": 32, "noise": 0.8, "longest_mask": 10,
+    },
+    "lstm_ctc": {
+        "epochs": 45, "hidden": 128, "layers": 2, "dropout": 0.3, "optimizer": "adam", "peak": 2e-3, "clip": 5.0,
+        "batch_size": 16, "noise": 0.1, "longest_mask": 27,
+    },
+}  # fmt: skip
+_CORPUS: dict[tuple[str, str], dict[str, Any]] = {
+    ("digits", "lstm_ctc"): {"epochs": 8, "hidden": 96, "noise": 0.4, "batch_size": 32, "peak": 5e-3},
+}
+
+
+def default_model(texts: Iterable[str]) -> str:
+    """A classifier when every transcript is one of at most 100 words that are said more than once, else lstm_ctc.
+
+    >>> from pyasr.runs.options import default_model
+    >>> default_model(["go", "stop", "stop", "go"]), default_model(["go", "stop now", "stop now", "go"])
+    ('word_classifier', 'lstm_ctc')
+    """
+    words = Counter(normalize(text) for text in texts)
+    repeated = 0 < len(words) <= MOST_WORDS and min(words.values()) > 1
+    return "word_classifier" if repeated and not any(" " in w or not w for w in words) else "lstm_ctc"
+
+
+def options_for(corpus: str, model: str, chosen: Mapping[str, Any]) -> Options:
+    """The recipe of a model (chosen["model"] comes first) for a corpus, with what was chosen in its place.
+
+    Raises ValueError naming an unknown option and the nearest one, or an option and what its value must be.
+
+    >>> from pyasr.runs.options import options_for
+    >>> options_for("an4", "lstm_ctc", {"hidden": 64}).hidden
+    64
+    """
+    for name in chosen:
+        if name not in Options.__struct_fields__:
+            near = difflib.get_close_matches(name, Options.__struct_fields__, 1, 0.5)
+            hint = f"do you mean {near[0]}?" if near else f"there are {', '.join(Options.__struct_fields__)}"
+            raise ValueError(f"options: there is no option {name}; {hint}")
+    model = chosen.get("model", model)
+    if model not in MODELS:
+        raise ValueError(f"options: model must be one of {', '.join(MODELS)}, got {model!r:.80}")
+    given = {"model": model, **_MODEL[model], **_CORPUS.get((corpus, model), {}), **chosen}
+    try:
+        return msgspec.convert(given, Options)
+    except msgspec.ValidationError as e:
+        what, _, place = str(e).partition(" - at `$.")
+        name = place.rstrip("`")
+        raise ValueError(f"options: {name or 'they'}: {what}" + (f", got {given[name]!r:.80}" if name else "")) from e
+
+
+def as_dict(options: Options) -> dict[str, Any]:
+    """The options that are not None, as TOML and JSON can say them."""
+    return {name: value for name, value in msgspec.to_builtins(options).items() if value is not None}

@@ -75,8 +75,8 @@ def test_what_does_not_fit_into_memory_is_an_error_of_the_command(monkeypatch, c
     def too_large(*_):
         raise MemoryError("Unable to allocate 380 GiB")
 
-    monkeypatch.setattr(cli, "_ops", too_large)
-    assert cli.main(["evaluate"]) == 1
+    monkeypatch.setattr("pyasr.cli._use.backend_of", too_large)
+    assert cli.main(["evaluate", "a.safetensors", "--corpus", "digits"]) == 1
     assert "pyasr: Unable to allocate 380 GiB" in capsys.readouterr().err
 
 

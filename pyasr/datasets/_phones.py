@@ -1,4 +1,4 @@
-"""What the synthesizer of digits knows about English: 24 phones as acoustic segments, and how the digits are pronounced.
+"""What the synthesizer of digits knows about English: 26 phones as acoustic segments, and how the digits are pronounced.
 
 Values are those of an average man; a voice scales and shifts them.
 To add a word: its phones in PHONES, its line in PRONUNCIATIONS.
@@ -44,7 +44,7 @@ def _steady(ms: float, formants: tuple[float, float, float], **rest: float) -> S
 
 _T, _K, _N = (400.0, 1700.0, 2600.0), (300.0, 1990.0, 2850.0), (400.0, 1500.0, 2500.0)
 _S, _F, _TH = (320.0, 1450.0, 2530.0), (340.0, 1050.0, 2150.0), (320.0, 1290.0, 2540.0)
-_R, _W = (350.0, 1150.0, 1550.0), (300.0, 640.0, 2200.0)
+_R, _W = (400.0, 1150.0, 1600.0), (300.0, 640.0, 2200.0)
 _MURMUR = (50.0, 250.0, 250.0)
 
 _T_CLOSURE = _steady(55, _T, voicing=0.0, blend=0.3)
@@ -54,6 +54,7 @@ _T_BREATH = _steady(40, _T, voicing=0.0, friction=0.1, breath=0.16, peak=3800.0,
 PHONES: dict[str, tuple[Segment, ...]] = {
     "sil": (_steady(100, (500, 1500, 2500), voicing=0.0, blend=1.0),),
     "iy": _vowel(190, (310, 2050, 2850), (285, 2250, 2950)),
+    "ii": _vowel(105, (330, 2020, 2700), (325, 2080, 2720)),  # ih of speakers whose first language has no lax vowels
     "ih": _vowel(110, (400, 1850, 2570), (430, 1780, 2570)),
     "ey": _vowel(190, (480, 1780, 2520), (330, 2120, 2700)),
     "eh": _vowel(140, (540, 1720, 2500), (590, 1650, 2500)),
@@ -61,10 +62,11 @@ PHONES: dict[str, tuple[Segment, ...]] = {
     "ao": _vowel(200, (500, 800, 2430), (530, 860, 2430)),
     "ow": _vowel(220, (490, 940, 2350), (390, 780, 2300)),
     "uw": _vowel(170, (350, 1550, 2300), (320, 1000, 2250)),
+    "uu": _vowel(170, (360, 1150, 2250), (330, 850, 2250)),  # uw without its fronted beginning
     "ay": _vowel(250, (730, 1180, 2500), (400, 1980, 2600)),
     "ax": _vowel(70, (490, 1450, 2500), (480, 1450, 2500), 0.75),
     "er": _vowel(110, (470, 1270, 1650), (470, 1270, 1650), 0.85),
-    "r": (_steady(80, _R, widths=(70.0, 100.0, 120.0), voicing=0.7, blend=0.1),),  # type: ignore[arg-type]
+    "r": (_steady(80, _R, widths=(70.0, 100.0, 120.0), voicing=0.8, blend=0.1),),  # type: ignore[arg-type]
     "rt": (_steady(28, (320, 1450, 2400), voicing=0.25, blend=0.4), _steady(25, (420, 1400, 2350), voicing=0.7, blend=0.4)),
     "rx": (_steady(75, (430, 1150, 2450), voicing=0.5, friction=0.08, breath=0.08, peak=1300.0, spread=700.0, blend=0.2),),
     "w": (_steady(80, _W, widths=(60.0, 80.0, 90.0), voicing=0.6),),  # type: ignore[arg-type]
@@ -83,7 +85,7 @@ PHONES: dict[str, tuple[Segment, ...]] = {
     ),
 }  # fmt: skip
 
-VOWELS = ("iy", "ih", "ey", "eh", "ah", "ao", "ow", "uw", "ay", "ax", "er")
+VOWELS = ("iy", "ii", "ih", "ey", "eh", "ah", "ao", "ow", "uw", "uu", "ay", "ax", "er")
 
 FAINT = ("f", "v", "th", "s", "z", "t")
 
@@ -91,11 +93,11 @@ FAINT = ("f", "v", "th", "s", "z", "t")
 PRONUNCIATIONS: tuple[tuple[tuple[float, str], ...], ...] = (
     ((0.5, "z ih R ow"), (0.4, "z iy R ow"), (0.1, "s iy R ow")),
     ((0.85, "w ah n"), (0.15, "w ao n")),
-    ((1.0, "t uw"),),
+    ((0.75, "t uw"), (0.25, "t uu")),
     ((1.0, "TH R iy"),),
     ((0.55, "f ao R"), (0.3, "f ao"), (0.15, "f ao er")),
     ((0.7, "f ay v"), (0.3, "f ay f")),
-    ((1.0, "s ih k s"),),
+    ((0.75, "s ih k s"), (0.25, "s ii k s")),
     ((0.8, "s eh v ax n"), (0.2, "s eh v n")),
     ((0.8, "ey t"), (0.2, "ey tq")),
     ((1.0, "n ay n"),),

@@ -55,13 +55,13 @@ def draw_voice(rng: np.random.Generator) -> Voice:
     pitch, tract = ((118.0, 1.0), (205.0, 1.16), (265.0, 1.28))[kind]
     return Voice(
         pitch=float(pitch * 2 ** rng.normal(0, 0.25)), melody=float(rng.uniform(0.05, 0.5)),
-        tract=float(tract * np.exp(rng.normal(0, 0.055))), rate=float(np.exp(rng.normal(-0.3, 0.25))),
+        tract=float(tract * np.exp(rng.normal(0, 0.055))), rate=float(np.exp(rng.normal(-0.2, 0.22))),
         open=float(rng.uniform(0.8, 2.2)), tilt=float(np.exp(rng.uniform(np.log(1200), np.log(9000)))),
         breath=float(10 ** rng.uniform(-2.5, -0.8)), jitter=float(rng.uniform(0.002, 0.03)),
         shimmer=float(rng.uniform(0.01, 0.15)), width=float(np.exp(rng.normal(0.1, 0.25))),
-        glide=float(rng.uniform(0.035, 0.11)), friction=float(10 ** rng.normal(0, 0.3)),
-        sibilance=float(np.exp(rng.normal(-0.05, 0.18))), nasality=float(rng.uniform(0, 1)),
-        loudness=float(rng.uniform(-26, -1)), noise=float(-rng.uniform(14, 50)),
+        glide=float(rng.uniform(0.035, 0.11)), friction=float(10 ** rng.normal(-0.12, 0.4)),
+        sibilance=float(np.exp(rng.normal(0.0, 0.2))), nasality=float(rng.uniform(0, 1)),
+        loudness=float(rng.uniform(-26, -1)), noise=float(-rng.uniform(18, 50)),
         room=float(rng.uniform(0.08, 0.4) if rng.random() < 0.5 else 0.0),
     )  # fmt: skip
 
@@ -82,10 +82,11 @@ def score(
 
     def say(symbol: str, factor: float) -> None:
         symbols.append((symbol, len(PHONES[symbol])))
-        segments.extend(s._replace(ms=max(s.ms * factor, 8.0)) for s in PHONES[symbol])
+        shortest = 8.0 if factor > 0.2 else 2.0  # ms; what is cut that far is gone
+        segments.extend(s._replace(ms=max(s.ms * factor, shortest)) for s in PHONES[symbol])
 
-    # Recordings are often cut at their edges by a level, which shortens faint consonants there.
-    cut_begin, cut_end = (float(manner.uniform(0.05, 0.7)) if manner.random() < 0.5 else 1.0 for _ in range(2))
+    # Recordings are often cut at their edges by a level, which shortens faint consonants there, or takes them away.
+    cut_begin, cut_end = (float(manner.uniform(0.0, 0.6)) if manner.random() < 0.7 else 1.0 for _ in range(2))
     say("sil", 0.08 if cut_begin < 1 else float(np.exp(manner.uniform(np.log(0.1), np.log(3)))))
     for place, digit in enumerate(digits):
         if place and manner.random() < 0.6:
@@ -117,7 +118,9 @@ def tracks_of(
         rest = (*s.widths, s.zero, s.voicing, s.breath, s.friction, s.peak, s.spread, s.flat)
         begin[i], end[i] = (*s.start, *rest), (*s.end, *rest)
     accent = {PHONES[v][0].start: person.normal(0, (0.12, 0.08, 0.04)) for v in VOWELS}  # the voice's own vowels
+    reach = person.uniform(0.2, 1.0)  # diphthongs fall short of their end, and how far is part of an accent
     for i, s in enumerate(segments):
+        end[i, _F] = begin[i, _F] + reach * (end[i, _F] - begin[i, _F])
         shift = accent.get(s.start, 0.0) + manner.normal(0, (0.04, 0.03, 0.02))
         begin[i, _F] *= np.exp(shift)
         end[i, _F] *= np.exp(shift)

@@ -72,7 +72,7 @@ def fit(
             for micro_batch, (x, lengths, *targets) in enumerate(group):
                 logits, saved = model.forward(x, lengths, Mode(True, seed, at.step, micro_batch, bptt=bptt))
                 loss = criterion(logits, model.out_lengths(lengths), *targets)
-                model.backward(saved, loss.sum_grad)
+                model.backward(saved, loss.sum_grad, need_dx=False)
                 total, count, frames = total + loss.sum, count + loss.count, frames + int(lengths.sum())
             lr = learning_rate(at.step)
             info = optimizer.step(lr, grad_scale=1 / max(count, 1))

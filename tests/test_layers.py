@@ -106,6 +106,27 @@ def test_jvp_is_the_finite_difference(backend, build, mode):
 
 
 @pytest.mark.parametrize(("backend", "build"), CASES)
+def test_without_need_dx_the_weights_get_the_same_gradient(backend, build):
+    params, layer, x, rng = built(backend, build)
+    y, saved = layer.forward(x, LENGTHS, TRAIN)
+    dy = rng.standard_normal(y.shape)
+    grads = [params.zeros(), params.zeros()]
+    assert layer.backward(saved, dy, grads[0]).shape == x.shape
+    layer.backward(saved, dy, grads[1], need_dx=False)
+    assert np.array_equal(*grads)
+    assert layer.has_weights == (params.size > 0)
+
+
+def test_nothing_runs_back_below_the_lowest_weights(monkeypatch):
+    params, layer, x, rng = built("numpy", lambda p: chain(Tanh(p), FrameStack(p, 2), Lstm(p, "a", 10, 3), Relu(p)))
+    y, saved = layer.forward(x, LENGTHS)
+    for below in layer.layers[:2]:
+        monkeypatch.setattr(below, "backward", None)
+    assert layer.backward(saved, rng.standard_normal(y.shape), need_dx=False) is None
+    assert np.abs(params.grad).max() > 0
+
+
+@pytest.mark.parametrize(("backend", "build"), CASES)
 @pytest.mark.parametrize("mode", [EVAL, TRAIN], ids=["eval", "train"])
 def test_backward_is_the_transpose_of_jvp(backend, build, mode):
     params, layer, x, rng = built(backend, build)

@@ -111,7 +111,7 @@ class Ours:
         logits, saved = self.model.forward(x, lengths, mode)
         loss = self.criterion(logits, self.model.out_lengths(lengths), labels)
         self.params.grad[:] = 0
-        self.model.backward(saved, loss.grad)
+        self.model.backward(saved, loss.grad, need_dx=False)
         return loss.value
 
     def step(self, batch: Any, number: int, lr: float) -> float:

@@ -39,14 +39,18 @@ class Layer(abc.ABC):
     """forward, backward and jvp; out_lengths and commit where they differ from the default."""
 
     params: Params
+    has_weights = True
 
     @abc.abstractmethod
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:
         """x [T, B, D], lengths int32 [B] -> (y, saved)."""
 
     @abc.abstractmethod
-    def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
-        """The gradient dy of the output -> dx of the input; adds the weights' into `grad` [P], by default params.grad."""
+    def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
+        """The gradient dy of the output -> dx of the input; adds the weights' into `grad` [P], by default params.grad.
+
+        Without need_dx the result is None where that saves work: nothing below has weights that would want it.
+        """
 
     @abc.abstractmethod
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:
@@ -90,6 +94,7 @@ class Chain(Layer):
                 raise TypeError(f"chain: layers must be layers, got {type(layer).__name__}")
         self.layers = layers
         self.params = layers[0].params
+        self.has_weights = any(layer.has_weights for layer in layers)
 
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:
         saved = []
@@ -99,10 +104,11 @@ class Chain(Layer):
             saved.append(kept)
         return x, saved
 
-    def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
-        for layer, kept in zip(reversed(self.layers), reversed(saved), strict=True):
-            dy = layer.backward(kept, dy, grad)
-        return dy
+    def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
+        lowest = 0 if need_dx else next((i for i, layer in enumerate(self.layers) if layer.has_weights), len(saved))
+        for i in reversed(range(lowest, len(saved))):
+            dy = self.layers[i].backward(saved[i], dy, grad, need_dx=need_dx or i > lowest)
+        return dy if need_dx else None
 
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:
         for layer, kept in zip(self.layers, saved, strict=True):

@@ -12,6 +12,8 @@ from pyasr.params import Params
 class _Activation(Layer):
     """y = f(x) for x [T, B, D] or [B, D]; `saved` is the slope f'(x), which is a function of y. Padding is not read."""
 
+    has_weights = False
+
     def __init__(self, params: Params) -> None:
         self.params = params
 
@@ -30,7 +32,7 @@ class _Activation(Layer):
         y = xp.where(within, self._value(xp.where(within, x, 0)), 0)
         return y, (self._slope(y), within)
 
-    def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
+    def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         return self._times_slope(saved, "dy", dy)
 
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:

@@ -18,6 +18,8 @@ class Dropout(Layer):
     Source: Srivastava et al., JMLR 15, 2014.
     """
 
+    has_weights = False
+
     def __init__(self, params: Params, name: str, rate: float) -> None:
         if Door("Dropout").real("rate", rate, 0.0, 1.0) == 1:
             raise ValueError("Dropout: rate must be below 1, got 1.0")
@@ -32,7 +34,7 @@ class Dropout(Layer):
         factor = self.params.ops.xp.asarray(kept)
         return x * factor, factor
 
-    def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
+    def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         return dy if saved is None else dy * saved
 
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:

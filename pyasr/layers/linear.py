@@ -49,7 +49,7 @@ class Linear(Layer):
             y[padding] = 0
         return y.reshape(-1, self.output_size)
 
-    def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
+    def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         rows, weight, padding, shape = saved
         self._check("dy", dy, (*shape[:-1], self.output_size))
         grad = self.params.grad if grad is None else grad
@@ -57,7 +57,7 @@ class Linear(Layer):
         dweight, dbias = self.params.view(grad, f"{self.name}.weight"), self.params.view(grad, f"{self.name}.bias")
         dweight += dy.T @ rows
         dbias += dy.sum(axis=0)
-        return (dy @ weight).reshape(shape)
+        return (dy @ weight).reshape(shape) if need_dx else None
 
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:
         rows, weight, padding, shape = saved

@@ -14,6 +14,8 @@ class MeanOverTime(Layer):
     An utterance of length zero gives zeros. Nothing after this layer has time, so its out_lengths are None.
     """
 
+    has_weights = False
+
     def __init__(self, params: Params) -> None:
         self.params = params
 
@@ -27,7 +29,7 @@ class MeanOverTime(Layer):
     def _mean(self, x: Any, within: Any, share: Any) -> Any:
         return self.params.ops.xp.where(within, x, 0).sum(axis=0, dtype=x.dtype) * share
 
-    def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
+    def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         within, share, shape = saved
         self._check("dy", dy, shape[1:])
         return self.params.ops.xp.where(within, (dy * share)[None], 0).astype(dy.dtype, copy=False)

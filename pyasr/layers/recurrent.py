@@ -82,7 +82,7 @@ class _Recurrent(Layer):
     def _joined(self, parts: list[Any]) -> Any:
         return parts[0] if len(parts) == 1 else self.params.ops.xp.concatenate(parts)
 
-    def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
+    def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         windows, (T, B, _) = saved
         self._check("dy", dy, (T, B, self.output_size))
         run = getattr(self.params.ops, f"{self.op}_backward")
@@ -93,10 +93,10 @@ class _Recurrent(Layer):
         dx = []
         for window, kept in windows:
             part = dy[window]
-            for of_layer, dw in zip(reversed(kept), reversed(into), strict=True):
-                part, *_ = run(of_layer, part, **dw)  # of the states that came in: constants where time was cut
+            for k in reversed(range(self.num_layers)):  # what comes of the states that came in: they count as constants
+                part, *_ = run(kept[k], part, **into[k], need_dx=need_dx or k > 0)
             dx.append(part)
-        return self._joined(dx)
+        return self._joined(dx) if need_dx else None
 
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:
         windows, shape = saved

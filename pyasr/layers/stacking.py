@@ -21,6 +21,8 @@ class FrameStack(Layer):
     ((3, 1, 6), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0], array([3], dtype=int32))
     """
 
+    has_weights = False
+
     def __init__(self, params: Params, count: int) -> None:
         self.params, self.count = params, Door("FrameStack").integer("count", count, 1, 1024)
 
@@ -36,7 +38,7 @@ class FrameStack(Layer):
         xp.copyto(whole[:T], x, where=within)
         return xp.ascontiguousarray(whole.reshape(frames, self.count, B, F).swapaxes(1, 2)).reshape(frames, B, -1)
 
-    def backward(self, saved: Any, dy: Any, grad: Any = None) -> Any:
+    def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         within, (T, B, F) = saved
         frames = -(-T // self.count)
         self._check("dy", dy, (frames, B, self.count * F))

@@ -54,6 +54,8 @@ def extract(archive: Path, target: Path, wanted: Callable[[PurePosixPath], PureP
                 place = wanted(path)
                 if place is None:
                     continue
+                if not place.parts:
+                    raise ValueError(f"{archive.name} has a member that has no name")
                 if place.is_absolute() or ".." in place.parts or place in seen:
                     raise ValueError(f"{archive.name} has a member that comes twice: {member.name!r}")
                 seen.add(place)

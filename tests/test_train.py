@@ -120,6 +120,8 @@ def test_same_seed_same_bits_for_any_thread_count_and_other_seed_other_bits(data
         (["train", "digits", "--set", "hiden=3"], 1, "there is no option hiden; do you mean hidden?"),
         (["train", "digits", "--set", "hidden=0"], 1, "options: hidden: Expected `int` >= 1, got 0"),
         (["train", "digits", "--set", "hidden"], 2, "KEY=VALUE"),
+        (["train", "digits", "--set", "optimizer=adm"], 1, "options: optimizer: must be one of sgd, adam, got 'adm'"),
+        (["train", "digits", "--config", "none.toml"], 1, "there is no file none.toml"),
         (["train", "digits", "--resume", "run"], 2, "SOURCE"),
         (["train", "--resume", "run"], 1, "run holds no run"),
         (["train", "digits", "--data", "x"], 1, "data must not be given with digits"),
@@ -132,6 +134,13 @@ def test_wrong_use_is_named_without_a_traceback(tmp_path, monkeypatch, capsys, a
     monkeypatch.chdir(tmp_path)
     assert cli.main(argv) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_part_of_own_recordings_is_wrong_use(data, trained, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", spoken(7, 0, 0), 8000)
+    (tmp_path / "a.txt").write_text("seven")
+    assert cli.main(["evaluate", str(trained), "--data", str(tmp_path), "--part", "dev"]) == 2
+    assert "is the test: --part dev goes with a data set" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_transcribed_does_not_stop_the_others(data, trained, tmp_path, capsys):

@@ -106,7 +106,9 @@ class RunFolder:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """A TOML file. Raises ValueError naming it for what is no TOML or no UTF-8."""
+    """A TOML file. Raises FileNotFoundError, and ValueError naming it for what is no TOML or no UTF-8."""
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
     try:
         with file.open("rb") as f:
             return tomllib.load(f)

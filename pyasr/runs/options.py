@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pyasr._optional import need
 from pyasr.text import normalize
@@ -105,6 +105,9 @@ def options_for(corpus: str, model: str, chosen: Mapping[str, Any]) -> Options:
     except msgspec.ValidationError as e:
         what, _, place = str(e).partition(" - at `$.")
         name = place.rstrip("`")
+        kind = get_type_hints(Options).get(name)
+        if get_origin(kind) is Literal:
+            what = f"must be one of {', '.join(get_args(kind))}"
         raise ValueError(f"options: {name or 'they'}: {what}" + (f", got {given[name]!r:.80}" if name else "")) from e
 
 

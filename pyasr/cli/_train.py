@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 @click.option(
     "--config", type=click.Path(path_type=Path), help="A TOML file of options; another run's config.toml is one."
 )
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One option, such as --set dropout=0.2.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One option of config.toml, such as --set dropout=0.2.",
+)
 @click.option("--seed", type=click.IntRange(0), help="[default: 0]")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training recordings.")
 @click.option("--hidden", type=click.IntRange(1, 8192), help="LSTM units of each direction.")

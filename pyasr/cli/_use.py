@@ -15,7 +15,6 @@ import pyasr
 from pyasr._optional import need
 from pyasr.cli._shared import (
     backend_of,
-    data_option,
     json_option,
     note,
     offline_option,
@@ -43,7 +42,11 @@ def checkpoint_of(run: Path) -> Path:
 @click.option(
     "--corpus", help="A data set: digits, fsdd, an4, librispeech, speech_commands.  [default: that of the run]"
 )
-@data_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Recordings to judge on, or where the data set lies.  [default: as for train]",
+)
 @click.option("--part", type=click.Choice(["train", "dev", "test"]), help="[default: test, or dev where there is none]")
 @runs_ops
 @offline_option
@@ -91,6 +94,8 @@ def _to_judge(
         if own in LAYOUTS and _has_layout(own, data):
             name = own
         else:
+            if part is not None:
+                raise click.UsageError(f"all of {data} is the test: --part {part} goes with a data set")
             mine = manifest.load(data, strict=strict)
             for line, reason in mine.skipped:
                 note(f"skipped {data}, line {line}: {reason}")

@@ -148,11 +148,17 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(steps, epochs) of a metrics.jsonl; a last line that is not finished is left out."""
+    """(steps, epochs) of a metrics.jsonl; a last line that is not finished is left out. Raises ValueError naming any other line
+    that holds neither."""
     steps: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
-    for line in path.read_bytes().splitlines(keepends=True):
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         if line.endswith(b"\n"):
-            record = json.loads(line)
+            try:
+                record = json.loads(line)
+            except ValueError as e:
+                raise ValueError(f"{path}, line {number} is no JSON: {e}") from e
+            if not isinstance(record, dict) or not record.keys() & {"step", "epoch"}:
+                raise ValueError(f"{path}, line {number} must be an update or an epoch, got {record!r:.80}")
             (steps if "step" in record else epochs).append(record)
     return steps, epochs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,9 @@ def draw(folder: RunFolder, recognizer: WordRecognizer | CtcRecognizer, dev: Mat
         for suffix in ("png", "svg"):
             path = folder.plots / f"{name}.{suffix}"
             temporary = path.with_name(f".{path.name}.tmp")
-            figure.savefig(temporary, format=suffix, dpi=120)
+            with warnings.catch_warnings():  # the font lacks some scripts, and shows boxes for their letters
+                warnings.filterwarnings("ignore", "Glyph .* missing from|Matplotlib currently does not support", UserWarning)
+                figure.savefig(temporary, format=suffix, dpi=120)
             os.replace(temporary, path)
             paths.append(path)
     return paths
@@ -60,7 +63,9 @@ def _loss(steps: list[dict[str, Any]], epochs: list[dict[str, Any]]) -> Figure:
     axes.plot([e["steps"] for e in epochs], [e["loss"] for e in epochs], "o-", ms=3, label="training, each epoch")
     held = [e for e in epochs if e["dev_loss"] is not None]
     axes.plot([e["steps"] for e in held], [e["dev_loss"] for e in held], "s-", ms=3, label="dev")
-    axes.set(xlabel="updates", ylabel="loss in nats per utterance", yscale="log")
+    axes.set(xlabel="updates", ylabel="loss in nats per utterance")
+    if any(y > 0 for line in axes.lines for y in line.get_ydata()):  # one word alone is known from the first update on
+        axes.set_yscale("log")
     axes.legend()
     return figure
 
@@ -88,11 +93,13 @@ def _utterance(recognizer: WordRecognizer | CtcRecognizer, dev: Material) -> Fig
         features.T, aspect="auto", origin="lower", extent=(0, seconds, 0, features.shape[1]), vmin=-3, vmax=3
     )
     figure.colorbar(image, ax=above, label="deviations")
-    above.set(title=f"“{normalize(utterance.text)}” heard as “{said}”", ylabel="MFCC, Δ, ΔΔ")
+    above.set(ylabel="MFCC, Δ, ΔΔ")
+    above.set_title(f"“{normalize(utterance.text)}” heard as “{said}”", parse_math=False)  # a $ is a $
     p = probabilities(host(logits))
     if isinstance(recognizer, WordRecognizer):
-        below.bar(recognizer.config.words, p[0])
-        below.tick_params(axis="x", rotation=60 if len(recognizer.config.words) > 10 else 0)
+        n = len(p[0])
+        below.bar(range(n), p[0])
+        below.set_xticks(range(n), recognizer.config.words, rotation=60 if n > 10 else 0, parse_math=False)
         below.set(ylabel="probability", ylim=(0, 1))
         return figure
     from matplotlib import colormaps
@@ -116,8 +123,8 @@ def _confusions(recognizer: WordRecognizer, dev: Material) -> Figure:
     size = max(4.0, 0.45 * len(words))
     figure, axes = _figure(size + 1, size)
     figure.colorbar(axes.imshow(table, cmap="Blues"), ax=axes)
-    axes.set_xticks(range(len(words)), words, rotation=90)
-    axes.set_yticks(range(len(words)), words)
+    axes.set_xticks(range(len(words)), words, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(words)), words, parse_math=False)
     axes.set(xlabel="heard", ylabel="said")
     if len(words) <= 20:
         for y, x in np.argwhere(table):

@@ -54,12 +54,18 @@ class RunFolder:
         write_atomically(self.path / "config.toml", text.encode())
 
     def config(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(options, run) of config.toml. Raises FileNotFoundError, and ValueError for what is no TOML."""
+        """(options, run) of config.toml. Raises FileNotFoundError, and ValueError for what is no TOML or no run."""
         file = self.path / "config.toml"
         if not file.is_file():
             raise FileNotFoundError(f"{self.path} holds no run: there is no {file}")
         options = read_toml(file)
-        return options, options.pop("run", {})
+        run = options.pop("run", {})
+        if not isinstance(run, dict) or not isinstance(run.get("source"), str):
+            raise ValueError(f"{file} must have run.source, got {run!r:.80}")
+        for name, value in run.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{file}: run.{name} must be text, got {value!r:.80}")
+        return options, run
 
     def corpus(
         self, data: str | os.PathLike[str] | None = None, *, offline: bool = False, strict: bool = False
@@ -67,8 +73,6 @@ class RunFolder:
         """The corpus that the run was trained on, found again; `data` says where it lies now. Raises what find raises."""
         chosen, run = self.config()
         options = options_for("", "lstm_ctc", chosen)
-        if not isinstance(run.get("source"), str):
-            raise ValueError(f"{self.path / 'config.toml'} must have run.source, got {run!r:.80}")
         return find(
             run["source"], data or run.get("data"), dev=run.get("dev"), share=options.dev_share, seed=options.seed,
             size=options.size, offline=offline, strict=strict,

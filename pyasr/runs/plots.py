@@ -41,7 +41,9 @@ def draw(folder: RunFolder, recognizer: WordRecognizer | CtcRecognizer, dev: Mat
             path = folder.plots / f"{name}.{suffix}"
             temporary = path.with_name(f".{path.name}.tmp")
             with warnings.catch_warnings():  # the font lacks some scripts, and shows boxes for their letters
-                warnings.filterwarnings("ignore", "Glyph .* missing from|Matplotlib currently does not support", UserWarning)
+                warnings.filterwarnings(
+                    "ignore", "Glyph .* missing from|Matplotlib currently does not support", UserWarning
+                )
                 figure.savefig(temporary, format=suffix, dpi=120)
             os.replace(temporary, path)
             paths.append(path)

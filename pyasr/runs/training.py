@@ -58,7 +58,7 @@ class State:
     """What a checkpoint holds of a training besides weights and optimizer."""
 
     progress: Progress = field(default_factory=Progress)
-    history: list[tuple[float, float]] = field(default_factory=list)  # per epoch: dev errors, dev loss
+    history: list[tuple[int, float | None]] = field(default_factory=list)  # per epoch: dev errors, dev loss
     loss_sum: float = 0.0  # over the steps of this epoch, and
     loss_steps: int = 0  # how many they are; a skipped step has no loss
     seconds: float = 0.0
@@ -88,9 +88,14 @@ class Result:
         return {**out, **scores, "synthetic": self.corpus == "digits"}
 
 
-def best_of(history: list[tuple[float, float]]) -> int:
+def best_of(history: list[tuple[int, float | None]]) -> int:
     """The first of the best epochs, counted from 0: fewest errors, then the lowest loss."""
-    return history.index(min(history))
+    ranks = [(errors, _or_infinity(loss)) for errors, loss in history]
+    return ranks.index(min(ranks))
+
+
+def _or_infinity(loss: float | None) -> float:
+    return math.inf if loss is None else loss
 
 
 def new_recognizer(
@@ -177,10 +182,17 @@ class _Training:
         for what, now in self.identity.items():
             if training.get(what) != now:
                 raise CheckpointError(f"{saved.path}: the {what} must be those that the run began with, got others")
-        state = training["state"]
-        history = [(errors, math.inf if loss is None else loss) for errors, loss in state.pop("history")]
-        self.state = State(Progress(**state.pop("progress")), history, **state)
-        self.metrics_size = training["metrics_size"]
+        msgspec = need("msgspec")
+        try:
+            self.state = msgspec.convert(training.get("state"), State)
+            self.metrics_size = msgspec.convert(training.get("metrics_size"), int)
+        except msgspec.ValidationError as e:
+            raise CheckpointError(f"{saved.path} does not say where its training stands: {e}") from e
+        counts, epochs = (self.metrics_size, *asdict(self.state.progress).values()), self.state.progress.epoch
+        if min(counts) < 0 or len(self.state.history) != epochs:
+            raise CheckpointError(f"{saved.path} does not say where its training stands: {self.state.progress}")
+        if epochs and not self.folder.best.is_file():
+            raise CheckpointError(f"{self.folder.best} is missing: the best of {epochs} epochs cannot be had again")
         saved.restore(self.recognizer.params)
         saved.restore_optimizer(self.recognizer.params, self.optimizer.state)
 
@@ -190,7 +202,7 @@ class _Training:
             case "constant":
                 return o.peak
             case "plateau":
-                return schedules.plateau([loss for _, loss in self.state.history], o.peak)
+                return schedules.plateau([_or_infinity(loss) for _, loss in self.state.history], o.peak)
             case name:
                 return getattr(schedules, name)(step, total, o.peak)
 
@@ -240,7 +252,7 @@ class _Training:
     def _after_epoch(self, epoch: int) -> bool:
         score = evaluate(self.recognizer, self.dev, on_batch=self._stop_if_pressed)
         state = self.state
-        state.history.append((score.errors, math.inf if score.loss is None else score.loss))
+        state.history.append((score.errors, score.loss))
         record: dict[str, Any] = {
             "epoch": epoch + 1, "steps": state.progress.step, "loss": state.loss_sum / max(state.loss_steps, 1),
             "dev_loss": score.loss, "dev_wer": score.wer, "dev_cer": score.cer, "dev_errors": score.errors,
@@ -264,9 +276,7 @@ class _Training:
 
     def _save(self) -> None:
         self.state.seconds = time.perf_counter() - self.begin
-        state = asdict(self.state)
-        state["history"] = [(errors, loss if math.isfinite(loss) else None) for errors, loss in self.state.history]
-        training = {"state": state, "metrics_size": self.metrics.sync(), **self.identity}
+        training = {"state": asdict(self.state), "metrics_size": self.metrics.sync(), **self.identity}
         self.recognizer.save(
             self.folder.last, **self.notes, training=training, optimizer=self.optimizer.state,
             previous=self.folder.previous,
@@ -329,7 +339,9 @@ def train(
         saved, wrong = folder.checkpoint()
         if wrong:
             hooks.on_note(f"{wrong}; going on from the one before")
-        if saved is not None:
+        if saved is None:
+            hooks.on_note(f"{out} holds no checkpoint yet; beginning with the first step")
+        else:
             session.restore(saved)
     else:
         folder.begin(as_dict(options), run, skipped)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +43,17 @@ def features(
 ) -> None:
     """The features of recordings: SOURCE is recordings, a folder of them with texts, or a manifest; OUT is a new folder that
     gets an array [T, F] per utterance and index.jsonl, which names them."""
-    from pyasr.runs.folder import RunFolder
+    from pyasr.runs.folder import must_be_new
 
-    RunFolder(out).must_be_new()
-    extract, written, skipped = getattr(pyasr, kind), 0, 0
-    lines = []
-    for utterance in _utterances(source, strict):
+    must_be_new(out)
+    extract, skipped = getattr(pyasr, kind), []
+    lines: list[str] = []
+
+    def skip(name: str, reason: object) -> None:
+        note(f"skipped {name}: {reason}")
+        skipped.append(name)
+
+    for utterance in _utterances(source, strict, skip):
         try:
             path = utterance.path
             assert path is not None
@@ -57,26 +62,26 @@ def features(
         except (ValueError, OSError) as e:
             if strict:
                 raise ValueError(f"{utterance.name}: {e}") from e
-            note(f"skipped {utterance.name}: {e}")
-            skipped += 1
+            skip(utterance.name, e)
             continue
         out.mkdir(parents=True, exist_ok=True)
-        name = f"{written:06d}.npy"
+        name = f"{len(lines):06d}.npy"
         np.save(out / name, array, allow_pickle=False)
         entry = {"features": name, "name": utterance.name, "frames": len(array), "sample_rate": rate}
         entry |= {"text": utterance.text, "speaker": utterance.speaker}
         lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
-        written += 1
-    if not written:
-        raise ValueError(f"none of the recordings could be used; {skipped} were skipped")
-    (out / "index.jsonl").write_text("".join(lines), encoding="utf-8")
+    if not lines:
+        raise ValueError(f"none of the recordings could be used; {len(skipped)} were skipped")
+    (out / "index.jsonl").write_text(
+        "".join(lines), encoding="utf-8", errors="backslashreplace"
+    )  # \ud800 is JSON's too
     if as_json:
-        show_json({"out": str(out), "kind": kind, "written": written, "skipped": skipped})
+        show_json({"out": str(out), "kind": kind, "written": len(lines), "skipped": len(skipped)})
     else:
-        print(f"wrote {written} arrays to {out}" + (f", skipped {skipped} recordings" if skipped else ""))
+        print(f"wrote {len(lines)} arrays to {out}" + (f", skipped {len(skipped)} recordings" if skipped else ""))
 
 
-def _utterances(sources: tuple[Path, ...], strict: bool) -> Iterator[Utterance]:
+def _utterances(sources: tuple[Path, ...], strict: bool, skip: Callable[[str, object], None]) -> Iterator[Utterance]:
     """Recordings as they are, folders and manifests as their utterances."""
     from pyasr.datasets import Utterance, manifest
 
@@ -84,7 +89,7 @@ def _utterances(sources: tuple[Path, ...], strict: bool) -> Iterator[Utterance]:
         if source.is_dir() or source.name.endswith((".jsonl", ".jsonl.gz")):
             mine = manifest.load(source, strict=strict)
             for line, reason in mine.skipped:
-                note(f"skipped {source}, line {line}: {reason}")
+                skip(f"{source}, line {line}", reason)
             yield from mine.utterances
         else:
             yield Utterance(str(source), source, "")

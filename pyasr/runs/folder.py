@@ -38,12 +38,9 @@ class RunFolder:
         self.plots = self.path / "plots"
 
     def must_be_new(self) -> None:
-        """Raise FileExistsError unless the folder is missing or empty: a run is never overwritten."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise FileExistsError(
-                f"{self.path} is there already and is not overwritten: "
-                f"go on with `pyasr train --resume {self.path}`, or choose another folder with --out"
-            )
+        """As must_be_new of this module: a run is never overwritten."""
+        resume = f"go on with `pyasr train --resume {self.path}`, or "
+        must_be_new(self.path, (resume if (self.path / "config.toml").exists() else "") + "choose another with --out")
 
     def begin(self, options: Mapping[str, Any], run: Mapping[str, Any], skipped: Iterable[Skipped]) -> None:
         """Make the folder; write config.toml and, where anything was left out, skipped.jsonl."""
@@ -107,6 +104,20 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """result.json."""
         write_atomically(self.path / "result.json", (json.dumps(result, indent=1) + "\n").encode())
+
+
+def must_be_new(folder: Path, instead: str = "choose another folder") -> None:
+    """Raise FileExistsError unless the folder is missing or empty, and the OSError of a folder that could not be made or written.
+
+    It is not made: what is wrong later leaves nothing behind.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already and is not overwritten: {instead}")
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{folder} cannot be made: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} cannot be written: no permission for {there}")
 
 
 def read_toml(file: Path) -> dict[str, Any]:

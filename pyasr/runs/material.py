@@ -36,7 +36,7 @@ class Material:
         """A hash of names, texts and features: a training goes on only with what it began with."""
         digest = hashlib.sha256()
         for u, f in zip(self.utterances, self.features, strict=True):
-            digest.update(f"{u.name}\0{u.text}\0{len(f)}\0".encode())
+            digest.update(f"{u.name}\0{u.text}\0{len(f)}\0".encode("utf-8", "surrogateescape"))  # names of any bytes
             digest.update(f.tobytes())
         return digest.hexdigest()
 

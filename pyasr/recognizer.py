@@ -20,7 +20,7 @@ from pyasr.losses import Ctc, SoftmaxCrossEntropy
 from pyasr.models import lstm_ctc, word_classifier
 from pyasr.ops._plan import make_plan
 from pyasr.params import Params
-from pyasr.text import Alphabet, normalize, pad_labels
+from pyasr.text import Alphabet, is_printable, normalize, pad_labels
 
 BATCH = 64  # utterances that are recognized side by side, and
 FRAMES = 100_000  # frames of them, padding counted; a longer utterance is recognized alone
@@ -279,10 +279,10 @@ def _config(file: checkpoint.Checkpoint, kind: type) -> Any:
             raise CheckpointError(f"{file.path}: model.{name} must lie in [{low}, {high}], got {got[name]}")
     if "words" in got:
         words = got["words"]
-        if not words or not all(isinstance(w, str) and w.isprintable() for w in words) or len(set(words)) < len(words):
+        if not words or not all(isinstance(w, str) and is_printable(w) for w in words) or len(set(words)) < len(words):
             raise CheckpointError(f"{file.path}: model.words must be a list of different words, got {words!r:.200}")
         got = {**got, "words": tuple(words)}
-    elif not got["alphabet"].isprintable():
+    elif not is_printable(got["alphabet"]):
         raise CheckpointError(f"{file.path}: model.alphabet must be printable, got {got['alphabet']!r:.200}")
     return kind(**got)
 

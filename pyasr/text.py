@@ -13,6 +13,20 @@ def normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+_JOINERS = {0x200C: None, 0x200D: None}  # part of words in Persian and the scripts of India, invisible by themselves
+
+
+def is_printable(text: str) -> bool:
+    """Whether the text can stand in a checkpoint and be shown: no control characters, nothing that turns the line around, but the
+    joiners U+200C and U+200D, with which words are spelled.
+
+    >>> from pyasr.text import is_printable
+    >>> is_printable("می\u200cروم"), is_printable("a\x07b"), is_printable("\u202eabc")
+    (True, False, False)
+    """
+    return text.translate(_JOINERS).isprintable()
+
+
 class Alphabet:
     """The characters of a model, any script; index 0 is the blank of CTC, character k has index k + 1.
 

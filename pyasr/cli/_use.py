@@ -69,6 +69,10 @@ def evaluate(
     skipped += len(read.skipped)
     for one in read.skipped:
         note(f"skipped {one.name}: {one.reason}")
+    if not read.utterances:
+        raise ValueError(
+            f"{name} has no {part} utterances to judge by" + (f"; {skipped} were skipped" if skipped else "")
+        )
     score = judge(recognizer, read, intervals=True)
     if as_json:
         figures = {"corpus": name, "part": part, "model": recognizer.KIND, "synthetic": name == "digits"}

@@ -101,7 +101,7 @@ def options_for(corpus: str, model: str, chosen: Mapping[str, Any]) -> Options:
         raise ValueError(f"options: model must be one of {', '.join(MODELS)}, got {model!r:.80}")
     given = {"model": model, **_MODEL[model], **_CORPUS.get((corpus, model), {}), **chosen}
     try:
-        return msgspec.convert(given, Options)
+        options = msgspec.convert(given, Options)
     except msgspec.ValidationError as e:
         what, _, place = str(e).partition(" - at `$.")
         name = place.rstrip("`")
@@ -109,6 +109,9 @@ def options_for(corpus: str, model: str, chosen: Mapping[str, Any]) -> Options:
         if get_origin(kind) is Literal:
             what = f"must be one of {', '.join(get_args(kind))}"
         raise ValueError(f"options: {name or 'they'}: {what}" + (f", got {given[name]!r:.80}" if name else "")) from e
+    if options.bptt and options.bidirectional:
+        raise ValueError(f"options: bptt needs bidirectional = false, got bptt = {options.bptt} with true")
+    return options
 
 
 def as_dict(options: Options) -> dict[str, Any]:

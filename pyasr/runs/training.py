@@ -25,7 +25,7 @@ from pyasr.runs.evaluation import Score, evaluate
 from pyasr.runs.folder import Metrics, RunFolder
 from pyasr.runs.material import FRAME_SHIFT, Material, augmented, material
 from pyasr.runs.options import Options, as_dict
-from pyasr.text import Alphabet, normalize
+from pyasr.text import Alphabet, is_printable, normalize
 from pyasr.train import Progress, Step, fit
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, unless a number of steps was asked for
@@ -102,15 +102,19 @@ def new_recognizer(
     ops: Any, corpus: Corpus, options: Options, sample_rate: int
 ) -> tuple[WordRecognizer | CtcRecognizer, Callable[[Utterance], object]]:
     """The recognizer that the training transcripts ask for, and what raises ValueError for a transcript that it cannot learn."""
-    texts = {u.text: normalize(u.text) for u in corpus.train}
-    fit_to_print = {text for text in texts.values() if text.isprintable()}  # a checkpoint refuses the others
+    texts = {normalize(u.text) for u in corpus.train}
+    fit_to_print = {text for text in texts if is_printable(text)} - {""}  # a checkpoint refuses the others
+    if not fit_to_print and (options.alphabet is None or options.model == "word_classifier"):
+        raise ValueError(f"{corpus.name} has no words to train on: every transcript is empty or cannot be printed")
     sizes: dict[str, Any] = {"hidden": options.hidden, "layers": options.layers, "dropout": options.dropout}
     sizes |= {"bidirectional": options.bidirectional, "sample_rate": sample_rate}
     recognizer: WordRecognizer | CtcRecognizer
     if options.model == "word_classifier":
-        recognizer = WordRecognizer(ops, WordConfig(tuple(sorted(fit_to_print - {""})), **sizes), options.seed)
+        recognizer = WordRecognizer(ops, WordConfig(tuple(sorted(fit_to_print)), **sizes), options.seed)
     else:
-        characters = options.alphabet or Alphabet.of(fit_to_print).characters
+        characters = Alphabet.of(fit_to_print).characters if options.alphabet is None else options.alphabet
+        if not is_printable(characters):
+            raise ValueError(f"options: alphabet must be printable, got {characters!r:.200}")
         recognizer = CtcRecognizer(ops, CtcConfig(characters, stack=options.stack, **sizes), options.seed)
     return recognizer, lambda u: recognizer.encode(u.text)
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import runpy
 import tarfile
 from pathlib import Path
 
@@ -18,14 +19,7 @@ needs_data = pytest.mark.skipif(
 )
 
 
-def write(root, files):
-    """Files of text or bytes below root."""
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return root
-
+write = runpy.run_path(str(Path(__file__).with_name("trees.py")))["write"]
 
 # ---- AN4
 

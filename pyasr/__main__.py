@@ -10,6 +10,8 @@ import sys
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    # Before NumPy is loaded: its products are the small part here, and the threads of its BLAS would spin beside the kernels'.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without – or ≤ shows ? for it

@@ -102,12 +102,17 @@ def test_no_voice_is_in_two_parts():
 
 
 def test_parts_say_one_to_longest_digits():
-    data = corpus(5, train=400, dev=1, test=1, longest=3)
+    data = corpus(5, train=400, dev=1, test=1, longest=3, singles=0.5)
     said = [u.digits for u in data.train]
     assert {len(d) for d in said} == {1, 2, 3}
     assert {x for d in said for x in d} == set(range(10))
     assert data.train[0].text == " ".join(WORDS[d] for d in said[0])
     assert said != [u.digits for u in corpus(6, train=400).train]
+    single = [
+        sum(len(d) == 1 for d in said) / 400,
+        sum(len(u.digits) == 1 for u in corpus(5, dev=400, longest=3).dev) / 400,
+    ]
+    assert abs(single[0] - 2 / 3) < 0.08 and abs(single[1] - 1 / 3) < 0.08  # the others are of all lengths
 
 
 def test_making_an_utterance_leaves_the_global_generator_alone():
@@ -143,6 +148,7 @@ def test_bad_arguments_of_synthesize(digits, key, rate, error, words):
     [
         ({"seed": 0.5}, TypeError, "corpus: seed must be an integer, got float"),
         ({"seed": 0, "train": -1}, ValueError, "corpus: train must be at least 0, got -1"),
+        ({"seed": 0, "singles": 1.5}, ValueError, r"corpus: singles must lie in \[0, 1\], got 1.5"),
         ({"seed": 0, "longest": 0}, ValueError, "corpus: longest must be from 1 to 100, got 0"),
         ({"seed": 0, "sample_rate": 96000}, ValueError, "corpus: sample_rate must be from 8000 to 48000, got 96000"),
     ],

@@ -84,37 +84,42 @@ class SyntheticUtterance(Utterance):
 
 
 def corpus(
-    seed: int, train: int = 2000, dev: int = 200, test: int = 200, sample_rate: int = 8000, longest: int = 5
-) -> Corpus:
+    seed: int, train: int = 5000, dev: int = 200, test: int = 200, sample_rate: int = 8000, longest: int = 5,
+    singles: float = 0.6,
+) -> Corpus:  # fmt: skip
     """A synthetic corpus of strings of 1 to `longest` digits, of so many utterances, synthesized when they are asked for.
 
-    Every utterance has a voice of its own, so no voice is in two parts. A larger part begins with the utterances of a smaller
-    one.
+    All lengths are equally likely, but `singles` of the training utterances are single digits, which are harder to learn from
+    strings than strings from them. Every utterance has a voice of its own, so no voice is in two parts. A larger part begins with
+    the utterances of a smaller one.
 
-    Raises TypeError for arguments that are not integers; ValueError for negative sizes, a rate outside 8000-48000 Hz or `longest`
-    outside 1-100.
+    Raises TypeError for arguments that are not integers; ValueError for negative sizes, a rate outside 8000-48000 Hz, `longest`
+    outside 1-100 or `singles` outside [0, 1].
 
     >>> from pyasr.datasets.digits import corpus
     >>> data = corpus(0, train=10, dev=2, test=2)
     >>> data.test[1].name, data.test[1].text, data.test[1].wave(8000).dtype
-    ('test/1', 'eight', dtype('float32'))
+    ('test/1', 'four two eight five', dtype('float32'))
     """
     for name, value, low, high in (
         ("seed", seed, None, None), ("train", train, 0, None), ("dev", dev, 0, None), ("test", test, 0, None),
         ("sample_rate", sample_rate, LOWEST_RATE, HIGHEST_RATE), ("longest", longest, 1, MOST_DIGITS),
     ):  # fmt: skip
         _integer("corpus", name, value, low, high)
+    if not 0 <= singles <= 1:
+        raise ValueError(f"corpus: singles must lie in [0, 1], got {singles}")
 
-    def part(kind: str, size: int) -> tuple[SyntheticUtterance, ...]:
-        return tuple(_utterance(f"{kind}/{i}", seed, longest, sample_rate) for i in range(size))
+    def part(kind: str, size: int, singles: float) -> tuple[SyntheticUtterance, ...]:
+        return tuple(_utterance(f"{kind}/{i}", seed, singles, longest, sample_rate) for i in range(size))
 
-    return Corpus("digits", part("train", train), part("dev", dev), part("test", test), sample_rate)
+    return Corpus("digits", part("train", train, singles), part("dev", dev, 0), part("test", test, 0), sample_rate)
 
 
-def _utterance(name: str, seed: int, longest: int, sample_rate: int) -> SyntheticUtterance:
+def _utterance(name: str, seed: int, singles: float, longest: int, sample_rate: int) -> SyntheticUtterance:
     """What is said is a function of (seed, name), and so is, later, how."""
     rng = stream("digits", seed, name, "text")
-    digits = tuple(int(d) for d in rng.integers(0, 10, int(rng.integers(1, longest + 1))))
+    count = 1 if rng.random() < singles else int(rng.integers(1, longest + 1))
+    digits = tuple(int(d) for d in rng.integers(0, 10, count))
     text = " ".join(WORDS[d] for d in digits)
     return SyntheticUtterance(name, None, text, f"voice {name}", 0.0, None, digits, sample_rate, seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 import tomllib
 from dataclasses import replace
@@ -185,12 +186,13 @@ def _tell(result: Result, out: Path) -> None:
     if result.skipped:
         print(f"skipped {result.skipped} recordings, see {out / 'skipped.jsonl'}")
     print(f"saved {result.checkpoint}\nnext:")
-    tries = [(f"transcribe {out} FILE.wav", "what somebody says in a recording")]
+    run = shlex.quote(str(out))
+    tries = [(f"transcribe {run} FILE.wav", "what somebody says in a recording")]
     if synthetic:
-        tries.append((f"evaluate {out} --corpus fsdd", "real voices, which it never heard"))
+        tries.append((f"evaluate {run} --corpus fsdd", "real voices, which it never heard"))
         tries.append(("train fsdd", "learn from real recordings"))
     else:
-        tries.append((f"evaluate {out} --data MANIFEST", "your own recordings"))
+        tries.append((f"evaluate {run} --data MANIFEST", "your own recordings"))
     width = max(len(command) for command, _ in tries)
     for command, what in tries:
         print(f"  pyasr {command.ljust(width)}   {what}")

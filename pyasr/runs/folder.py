@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,7 +40,7 @@ class RunFolder:
 
     def must_be_new(self) -> None:
         """As must_be_new of this module: a run is never overwritten."""
-        resume = f"go on with `pyasr train --resume {self.path}`, or "
+        resume = f"go on with `pyasr train --resume {shlex.quote(str(self.path))}`, or "
         must_be_new(self.path, (resume if (self.path / "config.toml").exists() else "") + "choose another with --out")
 
     def begin(self, options: Mapping[str, Any], run: Mapping[str, Any], skipped: Iterable[Skipped]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import threading
 import time
@@ -36,7 +37,8 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C in training; everything was saved to `path` after `step` updates."""
 
     def __init__(self, path: Path, step: int) -> None:
-        super().__init__(f"saved {path} at step {step}; `pyasr train --resume {path.parent}` goes on")
+        resume = f"pyasr train --resume {shlex.quote(str(path.parent))}"
+        super().__init__(f"saved {path} at step {step}; `{resume}` goes on")
         self.path, self.step = path, step
 
 

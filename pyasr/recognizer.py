@@ -36,9 +36,12 @@ class FrontEnd:
 
     def __init__(self, ops: Any, sample_rate: int) -> None:
         self.ops, self.sample_rate = ops, sample_rate
-        self._plan = make_plan(
-            MfccOptions(sample_rate=sample_rate, window="hamming", num_mels=26, low_freq=64.0, high_freq=-100.0)
-        )
+        try:
+            self._plan = make_plan(
+                MfccOptions(sample_rate=sample_rate, window="hamming", num_mels=26, low_freq=64.0, high_freq=-100.0)
+            )
+        except ValueError as e:
+            raise ValueError(f"sample_rate must be high enough for 26 mel filters, got {sample_rate} Hz: {e}") from e
 
     def __call__(self, wave: np.ndarray) -> np.ndarray:
         """wave [N] at `sample_rate` -> features [T, 39] float32; no frames for less than 25 ms."""

@@ -248,33 +248,6 @@ def test_files_are_weaker_than_settings_and_those_than_shortcuts(spelled, train,
         assert bits(tmp_path / "again" / name) == bits(tmp_path / "run" / name)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("hiden = 3", "there is no option hiden; do you mean hidden?"),
-        ("learning_rate = 3", "there is no option learning_rate"),
-        ("dropout = 'much'", "options: dropout: Expected `float`, got `str`"),
-        ("dropout = 1.0", "options: dropout: Expected `float` < 1.0, got 1.0"),
-        ("bidirectional = 1", "options: bidirectional: Expected `bool`, got `int`"),
-        ("bptt = 3", "options: bptt needs bidirectional = false"),
-        ("model = 'transformer'", "options: model must be one of word_classifier, lstm_ctc, got 'transformer'"),
-        ("[model]\nhidden = 3", "options: model must be one of word_classifier, lstm_ctc, got {'hidden': 3}"),
-        ("alphabet = 'a\\u0007'\n", "alphabet must be printable"),
-        ("alphabet = 'aa'", "characters must be different"),
-        ("alphabet = ''", "characters must be different and at least one"),
-        ("hidden =", "is not TOML"),
-        (b"\xff", "is not TOML"),
-    ],
-)
-def test_what_is_wrong_with_an_option_is_said(spelled, train, tmp_path, text, message):
-    TREES["write"](
-        tmp_path, {"mine.toml": text.replace("'a\\", '"a\\').replace("7'", '7"') if "\\u" in str(text) else text}
-    )
-    err = train(spelled, "--config", tmp_path / "mine.toml", code=1)
-    assert message in err and err.count("\n") == 1
-    assert not (tmp_path / "run").exists()
-
-
 # ---- what a run leaves behind
 
 

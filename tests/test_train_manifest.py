@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -99,6 +100,19 @@ def test_a_folder_of_recordings_and_texts(spelled, train, tmp_path):
     kept = RunFolder(tmp_path / "run").corpus()
     held_out = sum(1 + (len(u.wave(8000)) - 200) // 80 for u in kept.dev)
     assert result["hours"] == pytest.approx(2 * (frames - held_out) * 0.01 / 3600)
+
+
+def test_recordings_that_were_moved_are_found_again_with_data(spelled, train, tmp_path, capsys):
+    first = tmp_path / "first"
+    shutil.copytree(spelled, first)
+    train(first)
+    before = bits(tmp_path / "run" / "last.safetensors")
+    first.rename(tmp_path / "second")
+    resume = ["train", "--resume", str(tmp_path / "run"), "--quiet"]
+    assert cli.main(resume) == 1
+    assert "no manifest" in capsys.readouterr().err
+    assert cli.main([*resume, "--data", str(tmp_path / "second")]) == 0
+    assert bits(tmp_path / "run" / "last.safetensors") == before
 
 
 def test_stretches_of_one_recording_by_speakers(train, tmp_path):

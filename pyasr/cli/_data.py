@@ -59,6 +59,8 @@ def features(
             assert path is not None
             wave, rate = pyasr.load(path, sample_rate, start=utterance.start, duration=utterance.duration)
             array = extract(wave, rate)
+            if len(array) == 0:
+                raise ValueError(f"must last at least one frame, got {1000 * len(wave) / rate:.0f} ms")
         except (ValueError, OSError) as e:
             if strict:
                 raise ValueError(f"{utterance.name}: {e}") from e

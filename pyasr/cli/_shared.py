@@ -83,9 +83,15 @@ def progress_bar(*more: Any) -> Iterator[tuple[Any, Callable[[str], None]]]:
     from pyasr._optional import need
 
     need("rich")
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), *more, TimeElapsedColumn())
+    columns = (
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        *more,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+    )
     with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
         yield progress, lambda line: progress.console.print(line, highlight=False, markup=False)
 

@@ -142,17 +142,18 @@ def _bar_hooks(hooks: Hooks, progress: Any, show: Any) -> Hooks:
     from pyasr.runs.material import FRAME_SHIFT
 
     task = progress.add_task("features", total=None, rate="")
-    seconds, begin = 0.0, time.perf_counter()
+    seconds, steps, begin = 0.0, 0, time.perf_counter()
 
-    def on_start(done: int, steps: int) -> None:
+    def on_start(done: int, total: int) -> None:
         nonlocal begin
         begin = time.perf_counter()
-        progress.update(task, completed=done, total=steps, description="training")
+        progress.update(task, completed=done, total=total, description="training")
 
     def on_step(step: Any) -> None:
-        nonlocal seconds
-        seconds += step.frames * FRAME_SHIFT
-        rate = f"{seconds / 3600 / (time.perf_counter() - begin):.3f} h of audio/s"
+        nonlocal seconds, steps
+        seconds, steps = seconds + step.frames * FRAME_SHIFT, steps + 1
+        passed = time.perf_counter() - begin
+        rate = f"{steps / passed:.1f} updates/s {seconds / 3600 / passed:.3f} h of audio/s"
         progress.update(task, advance=1, description=f"loss {step.loss:.3f}", rate=rate)
 
     return replace(

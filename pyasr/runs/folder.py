@@ -23,7 +23,7 @@ from typing import Any, Self
 from pyasr import checkpoint
 from pyasr._optional import need
 from pyasr.checkpoint import Checkpoint, CheckpointError, write_atomically
-from pyasr.datasets import Corpus, Skipped, find
+from pyasr.datasets import NAMES, Corpus, Skipped, find
 from pyasr.runs.options import options_for
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
@@ -68,11 +68,15 @@ class RunFolder:
     def corpus(
         self, data: str | os.PathLike[str] | None = None, *, offline: bool = False, strict: bool = False
     ) -> Corpus:
-        """The corpus that the run was trained on, found again; `data` says where it lies now. Raises what find raises."""
+        """The corpus that the run was trained on, found again; `data` says where the data set or the manifest lies now. Raises
+        what find raises."""
         chosen, run = self.config()
         options = options_for("", "lstm_ctc", chosen)
+        source, place = run["source"], data or run.get("data")
+        if data is not None and source not in NAMES:
+            source, place = data, None
         return find(
-            run["source"], data or run.get("data"), dev=run.get("dev"), share=options.dev_share, seed=options.seed,
+            source, place, dev=run.get("dev"), share=options.dev_share, seed=options.seed,
             size=options.size, offline=offline, strict=strict,
         )  # fmt: skip
 

@@ -84,8 +84,8 @@ class SyntheticUtterance(Utterance):
 
 
 def corpus(
-    seed: int, train: int = 5000, dev: int = 200, test: int = 200, sample_rate: int = 8000, longest: int = 5,
-    singles: float = 0.6,
+    seed: int, train: int = 7500, dev: int = 200, test: int = 400, sample_rate: int = 8000, longest: int = 5,
+    singles: float = 0.45,
 ) -> Corpus:  # fmt: skip
     """A synthetic corpus of strings of 1 to `longest` digits, of so many utterances, synthesized when they are asked for.
 

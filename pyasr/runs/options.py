@@ -29,7 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
     epochs: Count
     patience: Whole = 0  # epochs without a new best after which training ends; 0: it does not
-    size: Count | None = None  # training utterances, the first ones; default: all, of `digits` 5000
+    size: Count | None = None  # training utterances, the first ones; default: all, of `digits` 7500
     dev_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1  # of a manifest, where no other one is given
     sample_rate: Annotated[int, msgspec.Meta(ge=1000, le=384_000)] | None = None  # Hz; default: the corpus's
     longest: Annotated[float, msgspec.Meta(gt=0, le=7200)] = 60.0  # seconds; longer recordings are left out
@@ -67,7 +67,7 @@ _MODEL: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _CORPUS: dict[tuple[str, str], dict[str, Any]] = {
     ("digits", "lstm_ctc"): {
-        "epochs": 18,
+        "epochs": 13,
         "hidden": 64,
         "layers": 3,
         "stack": 2,

@@ -17,6 +17,7 @@ computed once, and their time is shown.
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ PARSER.add_argument("--slice", type=int, default=4, help="batches that one side 
 PARSER.add_argument("--seed", type=int, default=0)
 OPTIONS = PARSER.parse_args()
 _report.pin(OPTIONS.threads)
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of NumPy alone, as the command `pyasr` has it; torch brings its own BLAS
 if importlib.util.find_spec("torch") is None:
     raise SystemExit("an4: torch is not installed")
 

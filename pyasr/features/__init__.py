@@ -1,0 +1,7 @@
+"""Features of recordings: mfcc, fbank and spectrogram as Kaldi computes them, and what is done to them afterwards."""
+
+from pyasr.features.extract import PRESETS, fbank, mfcc, spectrogram
+from pyasr.features.transform import cmvn, delta_filters, deltas
+from pyasr.ops._plan import MfccOptions
+
+__all__ = ["PRESETS", "MfccOptions", "cmvn", "delta_filters", "deltas", "fbank", "mfcc", "spectrogram"]

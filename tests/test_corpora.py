@@ -97,8 +97,20 @@ def test_librispeech_sets_go_to_their_parts(tmp_path):
     assert [u.text for u in corpus.dev] == ["GO DO YOU HEAR"]
     assert corpus.test == ()
     assert librispeech.locate(tmp_path) == tmp_path
+    assert librispeech.locate(tmp_path / "dev-clean-2") == tmp_path / "dev-clean-2"
+    assert librispeech.load(tmp_path / "dev-clean-2").dev[0].text == "GO DO YOU HEAR"
     write(tmp_path / "above" / "LibriSpeech", LIBRISPEECH)
     assert librispeech.locate(tmp_path / "above") == tmp_path / "above" / "LibriSpeech"
+
+
+def test_librispeech_without_a_dev_set_holds_out_a_share(tmp_path):
+    files = {f"{s}/1/{s}-1.trans.txt": "".join(f"{s}-1-{i:04d} A\n" for i in range(4)) for s in range(6)}
+    corpus = librispeech.load(write(tmp_path / "mine", files), seed=2)
+    assert (len(corpus.train), len(corpus.dev), corpus.test) == (20, 4, ())
+    assert not {u.speaker for u in corpus.train} & {u.speaker for u in corpus.dev}
+    assert corpus == librispeech.load(tmp_path / "mine", seed=2)
+    assert len(librispeech.load(tmp_path / "mine", share=0.5).dev) == 12
+    assert librispeech.locate(tmp_path / "mine") == tmp_path / "mine"
 
 
 @pytest.mark.parametrize("name", ["../../../../etc/passwd", "19-198-../../x", "20-198-0000", "19-198-", "/19-198-0000"])

@@ -95,9 +95,7 @@ def _to_judge(
     corpus: Corpus
     if name is None and data is not None:
         own = _own_layout(run)
-        if own in LAYOUTS and _has_layout(own, data):
-            name = own
-        else:
+        if own not in LAYOUTS or not _has_layout(own, data):
             if part is not None:
                 raise click.UsageError(f"all of {data} is the test: --part {part} goes with a data set")
             mine = manifest.load(data, strict=strict)
@@ -107,7 +105,7 @@ def _to_judge(
     if name is None:
         if not run.is_dir():
             raise click.UsageError(f"{run} is a checkpoint alone: say what to judge it on with --corpus or --data")
-        corpus = RunFolder(run).corpus(offline=offline, strict=strict)
+        corpus = RunFolder(run).corpus(data, offline=offline, strict=strict)
     else:
         corpus = find(name, data, offline=offline)
     part = part or ("test" if corpus.test else "dev")

@@ -27,8 +27,8 @@ def find(
     """The corpus `source`: "digits" (synthetic), one of LAYOUTS, found through `data` as its module's locate says, or a
     manifest: a folder of recordings and texts, or a JSONL file.
 
-    seed makes `digits` and chooses what `fsdd` and a manifest without `dev` hold out; size is the number of training utterances
-    that are kept (of `digits`: made), the first ones.
+    seed makes `digits` and chooses what is held out: of `fsdd`, and a share of `librispeech` without dev sets and of a manifest
+    without `dev`. size is the number of training utterances that are kept (of `digits`: made), the first ones.
 
     Raises FileNotFoundError, and ValueError for what a loader refuses, for `data` without a data set and for `dev` without a
     manifest.
@@ -37,14 +37,14 @@ def find(
     for argument, value, fits in (("data", data, name in LAYOUTS), ("dev", dev, name not in NAMES)):
         if value is not None and not fits:
             raise ValueError(f"find: {argument} must not be given with {name}, got {os.fspath(value)}")
-    options: dict[str, Any] = {"seed": seed} if name == "fsdd" else {}
+    held_out: dict[str, dict[str, Any]] = {"fsdd": {"seed": seed}, "librispeech": {"seed": seed, "share": share}}
     if name == "digits":
         from pyasr.datasets import digits
 
         return digits.corpus(seed) if size is None else digits.corpus(seed, train=size)
     if name in LAYOUTS:
         module = importlib.import_module(f"pyasr.datasets.{name}")
-        corpus: Corpus = module.load(module.locate(data, offline=offline), **options)
+        corpus: Corpus = module.load(module.locate(data, offline=offline), **held_out.get(name, {}))
     elif os.path.exists(name):
         corpus = manifest.corpus(name, dev=dev, share=share, seed=seed, strict=strict)
     else:

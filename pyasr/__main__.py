@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 
@@ -12,6 +13,10 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     # Before NumPy is loaded: its products are the small part here, and the threads of its BLAS would spin beside the kernels'.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # The shell of a script starts background jobs with Ctrl-C ignored; `kill -INT`, by which batch systems ask a training to
+    # save itself, would do nothing.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without – or ≤ shows ? for it

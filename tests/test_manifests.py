@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pyasr.datasets import Utterance, manifest
+from pyasr.datasets._utterance import hold_out
 
 
 @pytest.fixture
@@ -220,3 +221,32 @@ def test_manifests_are_bounded(folder, monkeypatch):
         manifest.load(path)
     with pytest.raises(FileNotFoundError, match=r"there is no manifest .*nothing.jsonl"):
         manifest.load(folder / "nothing.jsonl")
+
+
+# ---- what is held out
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("sizes", [(1, 1), (1,) * 7, (4, 1, 9, 2, 3), (30, 1, 1, 1, 1, 1), (2,) * 40])
+def test_no_speaker_is_on_both_sides(share, sizes):
+    some = [Utterance(f"{s}-{k}", None, "a", f"s{s}") for s, n in enumerate(sizes) for k in range(n)]
+    chosen = set()
+    for seed in range(20):
+        train, dev = hold_out(some, share, seed)
+        assert (train, dev) == hold_out(some, share, seed)
+        assert train and dev and sorted((*train, *dev), key=str) == sorted(some, key=str)
+        assert [u for u in some if u in set(train)] == list(train)  # in the order of the list
+        if len(sizes) >= 5:
+            assert not {u.speaker for u in train} & {u.speaker for u in dev}
+            # One speaker less would be further from the share, or nobody.
+            assert len(dev) <= share * len(some) + max(sizes) or len({u.speaker for u in dev}) == 1
+        else:
+            assert len(dev) == max(1, min(len(some) - 1, round(share * len(some))))
+        chosen.add(tuple(u.name for u in dev))
+    assert len(chosen) > 1
+
+
+def test_utterances_without_a_speaker_are_held_out_one_by_one():
+    some = [Utterance(str(i), None, "a", f"s{i % 6}" if i else "") for i in range(30)]
+    _, dev = hold_out(some, 0.2, 0)
+    assert len(dev) == 6

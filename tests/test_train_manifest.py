@@ -22,9 +22,7 @@ from pyasr.ops import why_not
 soundfile = pytest.importorskip("soundfile", reason="recordings are written with it")
 for package in ("msgspec", "safetensors", "rapidfuzz", "matplotlib", "click", "soxr", "tomli_w", "rich"):
     pytest.importorskip(package, reason="the command needs it")
-from pyasr.datasets import Utterance  # noqa: E402  (after the packages that these need)
-from pyasr.datasets._utterance import hold_out  # noqa: E402
-from pyasr.recognizer import CtcRecognizer, load  # noqa: E402
+from pyasr.recognizer import CtcRecognizer, load  # noqa: E402  (after the packages that these need)
 from pyasr.runs import plots  # noqa: E402
 from pyasr.runs.folder import RunFolder, read_metrics  # noqa: E402
 from pyasr.runs.options import as_dict, default_model, options_for  # noqa: E402
@@ -164,6 +162,7 @@ def test_the_model_follows_from_the_transcripts(train, tmp_path):
         ("one word", ["go"] * 8, "word_classifier"),
         ("a sentence", ["go", "stop", "go", "stop", "go on", "go on"] * 3, "lstm_ctc"),
         ("each once", [f"w{i}" for i in range(9)], "lstm_ctc"),
+        ("each twice", [f"w{i}" for i in range(10)] * 2, "word_classifier"),  # some of them once in each part
         ("nothing said", ["go", ""] * 5, "lstm_ctc"),
     ):
         folder = folder_of(tmp_path / name, texts)
@@ -212,35 +211,6 @@ def test_every_script_is_learned_and_drawn(train, tmp_path, model, words):
     assert cli.main(["transcribe", str(tmp_path / "run"), str(tmp_path / "00.wav")]) == 0
 
 
-# ---- what is held out
-
-
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.99])
-@pytest.mark.parametrize("sizes", [(1, 1), (1,) * 7, (4, 1, 9, 2, 3), (30, 1, 1, 1, 1, 1), (2,) * 40])
-def test_no_speaker_is_on_both_sides(share, sizes):
-    some = [Utterance(f"{s}-{k}", None, "a", f"s{s}") for s, n in enumerate(sizes) for k in range(n)]
-    chosen = set()
-    for seed in range(20):
-        train, dev = hold_out(some, share, seed)
-        assert (train, dev) == hold_out(some, share, seed)
-        assert train and dev and sorted((*train, *dev), key=str) == sorted(some, key=str)
-        assert [u for u in some if u in set(train)] == list(train)  # in the order of the list
-        if len(sizes) >= 5:
-            assert not {u.speaker for u in train} & {u.speaker for u in dev}
-            # One speaker less would be further from the share, or nobody.
-            assert len(dev) <= share * len(some) + max(sizes) or len({u.speaker for u in dev}) == 1
-        else:
-            assert len(dev) == max(1, min(len(some) - 1, round(share * len(some))))
-        chosen.add(tuple(u.name for u in dev))
-    assert len(chosen) > 1
-
-
-def test_utterances_without_a_speaker_are_held_out_one_by_one():
-    some = [Utterance(str(i), None, "a", f"s{i % 6}" if i else "") for i in range(30)]
-    _, dev = hold_out(some, 0.2, 0)
-    assert len(dev) == 6
-
-
 # ---- options
 
 
@@ -249,9 +219,10 @@ def test_files_are_weaker_than_settings_and_those_than_shortcuts(spelled, train,
         "hidden = 5\ndropout = 0.1\nnoise = 0.05\nseed = 4\n[run]\nsource = 'elsewhere'\n"
     )
     argv = ["--config", tmp_path / "mine.toml", "--set", "dropout=0.2", "--set", "hidden=6", "--set", "optimizer=sgd"]
-    train(spelled, *argv, "--set", "dropout=0.25", "--set", "peak=1e-2")
+    train(spelled, *argv, "--set", "dropout=.25", "--set", "peak=1e-2", "--set", "bidirectional = False")
     options, run = RunFolder(tmp_path / "run").config()
     wanted = {"hidden": 8, "dropout": 0.25, "noise": 0.05, "seed": 4, "optimizer": "sgd", "peak": 0.01, "epochs": 2}
+    wanted["bidirectional"] = False
     assert {name: options[name] for name in wanted} == wanted  # hidden: SMALL's shortcut
     assert run == {"source": str(spelled)}
     assert options == as_dict(options_for("manifest", "lstm_ctc", options))  # it reads back, whole
@@ -352,6 +323,10 @@ def test_librispeech_is_trained_chosen_and_judged_by_its_sets(train, tmp_path):
     assert result["test"]["words"] == sum(len(letters_of(i)) for i in range(2))
     alphabet = load(tmp_path / "run" / "best.safetensors", pyasr.backend()).config.alphabet
     assert alphabet == " ABC"
+    alone = train(
+        "librispeech", "--data", tmp_path / "LibriSpeech" / "train-clean-5", "--seed", 3, out=tmp_path / "alone"
+    )
+    assert alone["dev"]["utterances"] == 1 and alone["test"] is None
 
 
 def test_speech_commands_are_a_classifiers(train, tmp_path):

@@ -81,12 +81,16 @@ def train(
         out, folder = resume, RunFolder(resume)
         chosen, where = folder.config()
         corpus, backend = folder.corpus(data, offline=offline, strict=strict), backend or where.get("backend")
+        checkpoint_every = checkpoint_every or where.get("checkpoint_every")
     else:
         assert source is not None
         chosen = {} if config is None else {name: value for name, value in read_toml(config).items() if name != "run"}
         chosen |= dict(_setting(text) for text in settings)
         chosen |= {name: value for name, value in (*shortcuts.items(), ("model", model)) if value is not None}
-        asked = options_for("", "lstm_ctc", chosen)  # so that what is wrong is said before the corpus is read
+        try:  # what is wrong is said before the corpus is read
+            asked = options_for("", "lstm_ctc", chosen)
+        except ValueError as e:
+            raise click.UsageError(str(e)) from e
         named = source in datasets.NAMES
         out = out or Path("runs") / (source if named else Path(source).resolve().stem)
         RunFolder(out).must_be_new()
@@ -95,10 +99,13 @@ def train(
             strict=strict,
         )  # fmt: skip
         where = {"source": source if named else str(Path(source).resolve())}
-        if backend is not None:
-            where["backend"] = backend
         where |= {key: str(path.resolve()) for key, path in (("data", data), ("dev", dev)) if path is not None}
-    options = options_for(corpus.name, default_model(u.text for u in corpus.train), chosen)
+        settled = (("backend", backend), ("checkpoint_every", checkpoint_every))
+        where |= {key: value for key, value in settled if value is not None}
+    transcripts = (
+        (corpus.train, corpus.dev) if dev is None else (corpus.train,)
+    )  # a word may be said twice, once in each
+    options = options_for(corpus.name, default_model(u.text for part in transcripts for u in part), chosen)
     ops = backend_of(backend, threads)
     result = _watched(
         quiet or as_json,
@@ -114,14 +121,15 @@ def train(
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """key=value, where the value is TOML or else taken as it stands."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
+    """key=value, where the value is TOML, or True, False or .5 as Python spells them, or else taken as it stands."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not key:
         raise click.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="--set")
+    spelled = {"True": "true", "False": "false"}.get(value, f"0{value}" if value.startswith(".") else value)
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        return key, tomllib.loads(f"value = {spelled}")["value"]
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        return key, value
 
 
 def _watched(quiet: bool, run: Any) -> Result:

@@ -1,0 +1,9 @@
+"""Drop-ins: the names, arguments and defaults of other packages over the functions of this one.
+
+Nothing is imported until it is asked for, and no drop-in imports its peer:
+
+    import pyasr.compat.kaldi_native_fbank as knf
+    import pyasr.compat.torchaudio_kaldi as kaldi
+
+What a peer does and pyasr does not raises ValueError in the peer's words; docs/migration.md lists what differs.
+"""

@@ -1,0 +1,270 @@
+"""OnlineFbank and OnlineMfcc of kaldi-native-fbank, with checked options and frames that are copies.
+
+    import pyasr.compat.kaldi_native_fbank as knf
+
+Classes, attributes and defaults are those of kaldi_native_fbank 1.22. What differs:
+
+  * A bad option raises ValueError or TypeError when it is set or when the extractor is made; there is no process to lose.
+  * Samples are taken at the scale given, as the peer takes them: Kaldi's models expect int16 scale.
+  * `dither` is not supported. Its default here is the peer's, 3e-5, and means no noise, as 0 does; another value raises.
+  * Frames are owned copies; a popped frame cannot be asked for. `get_frames(first, last)` returns many at once.
+  * Streaming gives the same bits as the whole wave at once, with snip_edges=False too.
+  * Every method takes a lock, so threads may share an extractor.
+
+Librosa's filters (`mel_opts.is_librosa`), another `blackman_coeff` and another `eps` raise. Left out are the peer's other
+classes, see LEFT_OUT.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import numpy as np
+
+from pyasr.compat._knf_options import FbankOptions, FrameExtractionOptions, MelBanksOptions, MfccOptions, plan_of
+from pyasr.ops import backend
+from pyasr.ops._door import Door
+from pyasr.ops._plan import LARGEST_SAMPLE
+
+__all__ = ["FbankOptions", "FrameExtractionOptions", "MelBanksOptions", "MfccOptions", "OnlineFbank", "OnlineMfcc"]
+
+# fmt: off
+LEFT_OUT = (
+    "FeatureWindowFunction", "IStft", "MelBanks", "NemoFbankOptions", "OnlineNemoFbank", "OnlineRawAudioSamples",
+    "OnlineWhisperFbank", "RawAudioSamplesOptions", "Rfft", "Stft", "StftConfig", "StftResult", "WhisperFeatureOptions",
+)
+# fmt: on
+
+_BLOCK = 64  # frames that are freed together
+
+
+def __getattr__(name: str) -> NoReturn:
+    more = ": it is left out of this drop-in" if name in LEFT_OUT else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{more}")
+
+
+def _samples(waveform: Any) -> np.ndarray:
+    """[N] float32, finite. Any real numbers, at the scale given; the caller's own array where it is float32 already."""
+    door = Door("accept_waveform")
+    if isinstance(waveform, (str, bytes)):
+        door.type_error(f"waveform must be numbers, got {type(waveform).__name__}")
+    try:
+        x = np.asarray(waveform)
+    except (ValueError, TypeError) as error:
+        door.type_error(f"waveform must be a one-dimensional array or list of numbers: {error}")
+    if x.dtype.kind not in "fi":
+        door.type_error(f"waveform must be floating or signed integers, got {x.dtype.name}")
+    if x.ndim != 1:
+        text = f"waveform must be one-dimensional, got shape {x.shape}"
+        if x.ndim == 2:
+            text += ": take waveform[0] if that is (channels, samples), waveform[:, 0] if it is (samples, channels)"
+        door.value_error(text)
+    if x.size and x.dtype.kind == "f" and not max(x.max(), -x.min()) <= LARGEST_SAMPLE:
+        at = int(np.flatnonzero(~(np.abs(x) <= LARGEST_SAMPLE))[0])
+        wanted = f"lie within ±{LARGEST_SAMPLE:g}" if np.isfinite(x[at]) else "be finite"
+        door.value_error(f"waveform must {wanted}, got {float(x[at])!r} at {at}")
+    return np.ascontiguousarray(x, np.float32)
+
+
+class _Frames:
+    """Frames from `first` on, [size, F]; they lie in blocks, and a block whose frames were all dropped is freed."""
+
+    def __init__(self, features: int) -> None:
+        self.features = features
+        self.first = self.size = 0
+        self.blocks: dict[int, np.ndarray] = {}
+
+    def append(self, frames: np.ndarray) -> None:
+        while len(frames):
+            block, row = divmod(self.size, _BLOCK)
+            if block not in self.blocks:
+                self.blocks[block] = np.empty((_BLOCK, self.features), np.float32)
+            n = min(len(frames), _BLOCK - row)
+            self.blocks[block][row : row + n] = frames[:n]
+            self.size += n
+            frames = frames[n:]
+
+    def copy(self, first: int, last: int) -> np.ndarray:
+        """[last − first, F]"""
+        out = np.empty((last - first, self.features), np.float32)
+        at = first
+        while at < last:
+            block, row = divmod(at, _BLOCK)
+            n = min(last - at, _BLOCK - row)
+            out[at - first : at - first + n] = self.blocks[block][row : row + n]
+            at += n
+        return out
+
+    def drop(self, n: int) -> None:
+        old, self.first = self.first, self.first + n
+        for block in range(old // _BLOCK, self.first // _BLOCK):
+            del self.blocks[block]
+
+
+class _Online:
+    """One extractor: samples in, frames out, both in any portions.
+
+    Frame f covers the samples from f·shift − pad on, where pad is 0, or with snip_edges=False half a length minus half a
+    shift; a sample outside the wave is its mirror image. The kernel subtracts the rounded mean of the first frame it sees
+    from all samples, so every portion is preceded by the stream's first frame: each frame then has the bits that it has in
+    the whole wave.
+    """
+
+    def __init__(self, opts: FbankOptions | MfccOptions) -> None:
+        plan = plan_of(type(self).__name__, opts)
+        self._plan = plan
+        self._row = getattr(backend(), plan.kind)
+        self._whole = replace(plan.options, snip_edges=opts.frame_opts.snip_edges)  # counts the frames of a whole wave
+        self._pad = 0 if opts.frame_opts.snip_edges else plan.length // 2 - plan.shift // 2
+        self._lock = threading.Lock()
+        self._frames = _Frames(plan.features)
+        self._tail = np.zeros(0, np.float32)  # the last samples of those received
+        self._total = 0  # samples received
+        self._finished = False
+        self._lead = np.zeros(0, np.float32)  # the first frame, zeros up to a multiple of the shift
+
+    @property
+    def dim(self) -> int:
+        """F: numbers in a frame."""
+        return self._plan.features
+
+    @property
+    def frame_shift_in_seconds(self) -> float:
+        """Seconds from frame to frame."""
+        return self._whole.frame_shift_ms * 0.001
+
+    @property
+    def num_frames_ready(self) -> int:
+        """Frames computed so far, popped ones too."""
+        with self._lock:
+            return self._frames.size
+
+    def accept_waveform(self, sampling_rate: float, waveform: Any) -> None:
+        """Take the next samples [N]: an array or list of floating or signed integer numbers, at the scale given.
+
+        Raises ValueError for another sampling_rate than the options', NaN, infinity and a shape that is not [N], TypeError
+        for what is no number, and RuntimeError after input_finished(). After an error the extractor is as before.
+        """
+        rate = Door("accept_waveform").real("sampling_rate", sampling_rate)
+        if rate != self._whole.sample_rate:
+            raise ValueError(
+                f"accept_waveform: sampling_rate must be that of the options, {self._whole.sample_rate:g}, got {rate:g}: "
+                "resample the wave or set frame_opts.samp_freq"
+            )
+        samples = _samples(waveform)
+        with self._lock:
+            if self._finished:
+                raise RuntimeError("accept_waveform: no samples are taken after input_finished()")
+            wave = np.concatenate([self._tail, samples]) if self._tail.size else samples
+            total = self._total + samples.size
+            reach = total + self._pad - self._plan.length
+            self._compute(wave, total, 0 if reach < 0 else 1 + reach // self._plan.shift)
+
+    def input_finished(self) -> None:
+        """No more samples will come: with snip_edges=False the last frames, mirrored at the end, are computed."""
+        with self._lock:
+            if not self._finished:
+                self._compute(self._tail, self._total, self._whole.num_frames(self._total))
+                self._finished = True
+
+    def _compute(self, wave: np.ndarray, total: int, frames: int) -> None:
+        """The frames up to `frames`; wave ends at sample `total`. Nothing is changed before the kernel has returned."""
+        length, shift, done = self._plan.length, self._plan.shift, self._frames.size
+        if frames > done:
+            begin = done * shift - self._pad
+            piece = _mirrored(wave, total, begin, begin + (frames - done - 1) * shift + length)
+            if done == 0:
+                lead = np.zeros(-(-length // shift) * shift, np.float32)
+                lead[:length] = piece[:length]
+                self._frames.append(self._row(piece, self._plan, threads=1))
+                self._lead = lead
+            else:
+                piece = np.concatenate([self._lead, piece])
+                self._frames.append(self._row(piece, self._plan, threads=1)[self._lead.size // shift :])
+        # a mirror image at the end reaches back by less than a frame
+        start = min(self._frames.size * shift - self._pad, total - length)
+        self._tail = wave[max(start - (total - wave.size), 0) :].copy()
+        self._total = total
+
+    def is_last_frame(self, frame: int) -> bool:
+        """Whether this is the last frame of a finished input."""
+        frame = Door("is_last_frame").integer("frame", frame, -(2**63), 2**63 - 1)
+        with self._lock:
+            return self._finished and frame == self._frames.size - 1
+
+    def get_frame(self, frame: int) -> np.ndarray:
+        """A copy of one frame, [F] float32. Raises ValueError for a frame that is not ready or was popped."""
+        with self._lock:
+            if self._frames.size == self._frames.first:
+                raise ValueError(f"get_frame: no frame is ready, got frame = {frame!r}")
+            frame = Door("get_frame").integer("frame", frame, self._frames.first, self._frames.size - 1)
+            return self._frames.copy(frame, frame + 1)[0]
+
+    def get_frames(self, first: int | None = None, last: int | None = None) -> np.ndarray:
+        """A copy of the frames first … last − 1, [t, F] float32; by default of all that are ready and not popped.
+
+        Raises ValueError for a range outside those. The peer has no such method.
+        """
+        door = Door("get_frames")
+        with self._lock:
+            low, high = self._frames.first, self._frames.size
+            end = high if last is None else door.integer("last", last, low, high)
+            begin = low if first is None else door.integer("first", first, low, end)
+            return self._frames.copy(begin, end)
+
+    def pop(self, n: int) -> None:
+        """Free the n oldest frames. Frames keep their numbers. Raises ValueError when there are fewer."""
+        with self._lock:
+            self._frames.drop(Door("pop").integer("n", n, 0, self._frames.size - self._frames.first))
+
+
+def _mirrored(wave: np.ndarray, total: int, begin: int, end: int) -> np.ndarray:
+    """Samples begin … end − 1 of a stream of which wave holds the last; those outside [0, total) are mirror images."""
+    first = total - wave.size
+    if begin >= first and end <= total:
+        return wave[begin - first : end - first]
+    at = np.arange(begin, end) % (2 * total)
+    return wave[np.minimum(at, 2 * total - 1 - at) - first]
+
+
+class OnlineMfcc(_Online):
+    """MFCC of a stream, frame by frame or in blocks; the numbers are those of `pyasr.mfcc(wave, rate, scale=1.0)`.
+
+    opts is copied. Raises ValueError for options that make no sense or are not supported, naming the option.
+
+    Source: kaldi-native-fbank, OnlineMfcc; Kaldi, feat/online-feature.cc.
+
+    >>> from pyasr.compat import kaldi_native_fbank as knf
+    >>> mfcc = knf.OnlineMfcc(knf.MfccOptions())
+    >>> mfcc.accept_waveform(16000, np.sin(np.arange(8000)) * 1000)
+    >>> mfcc.num_frames_ready, mfcc.get_frame(3).shape, mfcc.get_frames().shape
+    (48, (13,), (48, 13))
+    """
+
+    def __init__(self, opts: MfccOptions) -> None:
+        if not isinstance(opts, MfccOptions):
+            raise TypeError(f"OnlineMfcc: opts must be MfccOptions of this module, got {type(opts).__name__}")
+        super().__init__(opts)
+
+
+class OnlineFbank(_Online):
+    """Log mel energies of a stream; the numbers are those of `pyasr.fbank(wave, rate, scale=1.0)`.
+
+    opts is copied. Raises ValueError for options that make no sense or are not supported, naming the option.
+
+    Source: kaldi-native-fbank, OnlineFbank; Kaldi, feat/online-feature.cc.
+
+    >>> from pyasr.compat import kaldi_native_fbank as knf
+    >>> fbank = knf.OnlineFbank(knf.FbankOptions())
+    >>> fbank.accept_waveform(16000, [0] * 400)
+    >>> fbank.input_finished()
+    >>> fbank.is_last_frame(0)
+    True
+    """
+
+    def __init__(self, opts: FbankOptions) -> None:
+        if not isinstance(opts, FbankOptions):
+            raise TypeError(f"OnlineFbank: opts must be FbankOptions of this module, got {type(opts).__name__}")
+        super().__init__(opts)

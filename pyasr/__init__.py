@@ -31,6 +31,7 @@ _PUBLIC = {
     "spectrogram": "pyasr.features",
     "wer": "pyasr.scoring",
     "MfccOptions": "pyasr.features",
+    "OnlineFeatures": "pyasr.features",
 }
 _MODULES = ("features", "layers", "losses", "models")  # `pyasr.layers.Lstm` without another import
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pyasr import models as models
     from pyasr.audio import load as load
     from pyasr.features import MfccOptions as MfccOptions
+    from pyasr.features import OnlineFeatures as OnlineFeatures
     from pyasr.features import fbank as fbank
     from pyasr.features import mfcc as mfcc
     from pyasr.features import spectrogram as spectrogram

@@ -147,6 +147,7 @@ def features() -> Arguments:
 PUBLIC: dict[str, Callable[[], Arguments]] = {
     "backend": dict,
     "MfccOptions": dict,
+    "OnlineFeatures": lambda: {"sample_rate": 16000, "options": "kaldi", "kind": "fbank"},
     "Params": lambda: {"ops": backend("numpy"), "dtype": "float32"},
     "cg": like_row("cg"),
     "clip_sgd": like_row("clip_sgd"),

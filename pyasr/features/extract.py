@@ -22,17 +22,20 @@ LONGEST = 2**40  # samples; two years at 16 kHz
 _NAMES = tuple(f.name for f in dataclasses.fields(MfccOptions))
 # Where a kind of features stops: no cepstra, no mel filters.
 _STOP: dict[str, dict[str, Any]] = {"mfcc": {}, "fbank": {"num_ceps": 0}, "spectrogram": {"num_mels": 0, "num_ceps": 0}}
+KINDS = tuple(_STOP)
 
 
 @functools.lru_cache(maxsize=256)
-def _cached_plan(op: str, sample_rate: float, options: Any, changes: tuple[tuple[str, type, Any], ...]) -> MfccPlan:
+def _cached_plan(
+    op: str, kind: str, sample_rate: float, options: Any, changes: tuple[tuple[str, type, Any], ...]
+) -> MfccPlan:
     door = Door(op)
     values = {name: value for name, _, value in changes}
     for name in values:
         if name not in _NAMES or name == "sample_rate":
             door.type_error(unknown("keyword", name, [n for n in _NAMES if n != "sample_rate"]))
-        if name in _STOP[op]:
-            door.type_error(f"{name} has no meaning for {op}")
+        if name in _STOP[kind]:
+            door.type_error(f"{name} has no meaning for {kind}")
     if isinstance(options, MfccOptions):
         if options.sample_rate != sample_rate:
             door.value_error(
@@ -46,16 +49,18 @@ def _cached_plan(op: str, sample_rate: float, options: Any, changes: tuple[tuple
             door.value_error(unknown("options", name, tuple(PRESETS)))
         values = {**PRESETS[name], **values, "sample_rate": sample_rate}
         start = None
-    values |= _STOP[op]
+    values |= _STOP[kind]
     plan = make_plan(MfccOptions(**values) if start is None else dataclasses.replace(start, **values))
-    if plan.kind != op:
+    if plan.kind != kind:
         door.value_error(f"options must keep num_mels and num_ceps above 0, got {plan.options.num_mels} and "
                          f"{plan.options.num_ceps}")  # fmt: skip
     return plan
 
 
-def _plan(op: str, sample_rate: Any, options: Any, changes: dict[str, Any]) -> MfccPlan:
+def plan_of(op: str, kind: str, sample_rate: Any, options: Any, changes: dict[str, Any]) -> MfccPlan:
+    """The plan of a kind of features, "mfcc", "fbank" or "spectrogram"; op is the function that errors name."""
     door = Door(op)
+    door.choice("kind", kind, KINDS)
     rate = door.real("sample_rate", sample_rate, 10.0, 1e7)
     if not (options is None or isinstance(options, (str, MfccOptions))):
         door.type_error(f"options must be MfccOptions or the name of a preset, got {type(options).__name__}")
@@ -68,32 +73,32 @@ def _plan(op: str, sample_rate: Any, options: Any, changes: dict[str, Any]) -> M
             if type(value).__hash__ is None:
                 door.type_error(f"{name} must be a plain value, got {type(value).__name__}")
         raise
-    return _cached_plan(op, rate, options, key)
+    return _cached_plan(op, kind, rate, options, key)
 
 
-def _samples(op: str, wave: Any) -> np.ndarray:
+def samples_of(op: str, wave: Any, name: str = "wave") -> np.ndarray:
     """A 1-D wave of any layout and byte order as a contiguous native one; copied only when it is not one already."""
     door = Door(op)
     if not isinstance(wave, np.ndarray):
-        door.type_error(f"wave must be a NumPy array, got {type(wave).__name__}")
+        door.type_error(f"{name} must be a NumPy array, got {type(wave).__name__}")
     if wave.ndim != 1:
-        text = f"wave must be one-dimensional, got shape {wave.shape}"
+        text = f"{name} must be one-dimensional, got shape {wave.shape}"
         if wave.ndim == 2:
-            text += ": take wave[0] if that is (channels, samples), wave[:, 0] if it is (samples, channels)"
+            text += f": take {name}[0] if that is (channels, samples), {name}[:, 0] if it is (samples, channels)"
         door.value_error(text)
     native = wave.dtype.newbyteorder("=")
     if native not in WAVES:
         door.type_error(
-            f"wave must have dtype int16, float32 or float64, got {wave.dtype.name}: convert it, with its scale"
+            f"{name} must have dtype int16, float32 or float64, got {wave.dtype.name}: convert it, with its scale"
         )
     if wave.size > LONGEST:
-        door.value_error(f"wave must have at most {LONGEST} samples, got {wave.size}")
+        door.value_error(f"{name} must have at most {LONGEST} samples, got {wave.size}")
     return np.require(wave, native, ["C", "A"])
 
 
 def _features(op: str, wave: Any, sample_rate: Any, options: Any, out: Any, threads: Any, changes: dict) -> np.ndarray:
-    plan = _plan(op, sample_rate, options, changes)
-    return getattr(backend(), op)(_samples(op, wave), plan, out=out, threads=threads)
+    plan = plan_of(op, op, sample_rate, options, changes)
+    return getattr(backend(), op)(samples_of(op, wave), plan, out=out, threads=threads)
 
 
 def mfcc(

@@ -39,8 +39,8 @@ def check(op: str, wave: Any, plan: Any, out: Any, threads: Any) -> np.ndarray:
     return out
 
 
-def check_samples(door: Door, wave: np.ndarray, options: MfccOptions) -> None:
-    """Raise for a sample that is not finite, or too large for its scale."""
+def check_samples(door: Door, wave: np.ndarray, options: MfccOptions, name: str = "wave", offset: int = 0) -> None:
+    """Raise for a sample that is not finite, or too large for its scale; sample 0 is named as the one at offset."""
     limit = largest_sample(options)
     for begin in range(0, wave.size, 1 << 20):
         part = wave[begin : begin + (1 << 20)]
@@ -49,16 +49,14 @@ def check_samples(door: Door, wave: np.ndarray, options: MfccOptions) -> None:
             continue
         bad = np.flatnonzero(~np.isfinite(part))
         if bad.size:
-            door.value_error(f"wave must be finite, got {float(part[bad[0]])!r} at {begin + int(bad[0])}")
-        at = int(np.flatnonzero(~good)[0])
-        value = float(part[at])
+            door.value_error(f"{name} must be finite, got {float(part[bad[0]])!r} at {offset + begin + int(bad[0])}")
+        first = int(np.flatnonzero(~good)[0])
+        value, at = float(part[first]), offset + begin + first
         if options.scale is None:
             door.value_error(
-                f"wave must lie in [-1, 1], got {value!r} at {begin + at}: pass scale=1 for samples at int16 scale"
+                f"{name} must lie in [-1, 1], got {value!r} at {at}: pass scale=1 for samples at int16 scale"
             )
-        door.value_error(
-            f"wave must lie within {limit!r} for scale={float(options.scale)!r}, got {value!r} at {begin + at}"
-        )
+        door.value_error(f"{name} must lie within {limit!r} for scale={float(options.scale)!r}, got {value!r} at {at}")
 
 
 def reflect(i: np.ndarray, n: int) -> np.ndarray:

@@ -1,0 +1,112 @@
+"""Features of waves of different lengths, padded for a model or one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pyasr.features.extract import plan_of, samples_of
+from pyasr.ops import backend
+from pyasr.ops._door import Door
+from pyasr.ops._plan import MfccOptions
+from pyasr.ops.mfcc import check_samples
+
+LAYOUTS = ("BTF", "TBF", "concatenated")
+_OP = "features.batch"
+
+
+def _waves(door: Door, waves: Any, lengths: Any) -> list[np.ndarray]:
+    if isinstance(waves, np.ndarray):
+        if waves.ndim != 2:
+            door.value_error(f"waves must be a sequence of waves or an array (B, N), got shape {waves.shape}")
+        if lengths is not None:
+            door.shape(
+                "lengths", door.array("lengths", lengths, (np.dtype(np.int32), np.dtype(np.int64))), waves.shape[:1]
+            )
+            door.lengths_within("lengths", lengths, waves.shape[1], "N")
+            waves = [wave[:n] for wave, n in zip(waves, lengths, strict=True)]
+    elif not isinstance(waves, (list, tuple)):
+        door.type_error(f"waves must be a list, a tuple or an array (B, N), got {type(waves).__name__}")
+    elif lengths is not None:
+        door.value_error("lengths are those of an array (B, N); the waves of a list have their own")
+    return [samples_of(_OP, wave, f"waves[{b}]") for b, wave in enumerate(waves)]
+
+
+def batch(
+    waves: Sequence[np.ndarray] | np.ndarray,
+    sample_rate: float,
+    options: str | MfccOptions | None = None,
+    *,
+    kind: str = "mfcc",
+    lengths: np.ndarray | None = None,
+    layout: str = "BTF",
+    threads: int | None = None,
+    **changes: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of B waves: what `pyasr.mfcc`, `fbank` or `spectrogram` (`kind`) gives for each, the same bits.
+
+    waves is a list or tuple of waves [N_b], or one array [B, N] whose wave b has lengths[b] samples (int32 or int64; N
+    without it). sample_rate (Hz), options and further keywords are those of `pyasr.mfcc`. Waves are spread over threads.
+
+    layout    → features, counts
+    "BTF"     [B, T, F] float32, T the longest wave's; zeros behind the end of the others; frames of each wave [B] int32
+    "TBF"     [T, B, F], what models take, and the same counts
+    "concatenated"
+              [ΣT, F] without padding; offsets [B + 1] int64: wave b has rows offsets[b] to offsets[b + 1]
+
+    A wave too short for a frame has none. No waves give B = T = 0.
+
+    Raises ValueError and TypeError as `pyasr.mfcc` does, naming the first wave that is wrong.
+
+    Source: the padded layout and int32 lengths are torch.nn.utils.rnn.pad_sequence's and those of `pyasr.ctc_loss`.
+
+    >>> waves = [np.zeros(16000, np.int16), np.zeros(8000, np.int16)]
+    >>> features, lengths = pyasr.features.batch(waves, 16000, layout="TBF")
+    >>> features.shape, lengths.tolist()
+    ((98, 2, 13), [98, 48])
+    >>> features, offsets = pyasr.features.batch(waves, 16000, kind="fbank", num_mels=80, layout="concatenated")
+    >>> features.shape, offsets.tolist()
+    ((146, 80), [0, 98, 146])
+    """
+    door = Door(_OP)
+    plan = plan_of(_OP, kind, sample_rate, options, changes)
+    door.choice("layout", layout, LAYOUTS)
+    threads = door.threads(threads)
+    waves = _waves(door, waves, lengths)
+    row = getattr(backend(), kind)
+    frames = np.array([plan.options.num_frames(wave.size) for wave in waves], np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(frames)])
+    total, longest, size = int(offsets[-1]), int(frames.max(initial=0)), len(waves)
+    if layout == "concatenated":
+        features = np.empty((total, plan.features), np.float32)
+        places = [features[offsets[b] : offsets[b + 1]] for b in range(size)]
+    else:
+        shape = (longest, size) if layout == "TBF" else (size, longest)
+        features = np.zeros((*shape, plan.features), np.float32)
+        places = [features[:t, b] if layout == "TBF" else features[b, :t] for b, t in enumerate(frames)]
+    # With fewer waves than threads each wave has all of them in its turn.
+    workers, each = (threads, 1) if size >= threads else (1, threads)
+
+    def compute(b: int) -> None:
+        wave, place = waves[b], places[b]
+        try:
+            if place.flags.c_contiguous:
+                row(wave, plan, out=place, threads=each)
+            else:
+                place[...] = row(wave, plan, threads=each)
+        except ValueError:
+            check_samples(door, wave, plan.options, f"waves[{b}]")
+            raise
+
+    if workers == 1:
+        for b in range(size):
+            compute(b)
+    else:
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms that `import pyasr` and one wave do not need
+
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(compute, range(size)):  # raises what the first wave in order raised
+                pass
+    return features, offsets if layout == "concatenated" else frames.astype(np.int32)

@@ -1,4 +1,4 @@
-"""The public functions of features: layouts, defaults and bad input; deltas and cmvn."""
+"""The public functions of features: layouts, defaults and bad input."""
 
 import copy
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import pyasr
-from pyasr.features import cmvn, delta_filters, deltas
 from pyasr.ops import why_not
 from pyasr.ops._op import backend
 from pyasr.ops._plan import MfccOptions, make_plan
@@ -138,52 +137,3 @@ def test_a_sample_that_is_not_finite_is_named(at, dtype, column):
         wave[at] = value
         with pytest.raises(ValueError, match=f"^mfcc: wave must be finite, got {value!r} at {at}$"):
             backend(column).mfcc(wave, make_plan(MfccOptions()))
-
-
-# after the features
-
-
-def test_deltas_are_kaldis():
-    x = np.random.default_rng(3).standard_normal((30, 4)).astype(np.float32)
-    got = deltas(x)
-    taps = [np.array([1.0]), np.arange(-2, 3) / 10, np.convolve(np.arange(-2, 3), np.arange(-2, 3)) / 100]
-    for k, f in enumerate(delta_filters(2, 2)):
-        np.testing.assert_allclose(f, taps[k], atol=1e-15)
-    for t in range(30):
-        for k, f in enumerate(taps):
-            half = len(f) // 2
-            want = sum(w * x[np.clip(t + j - half, 0, 29)].astype(np.float64) for j, w in enumerate(f))
-            np.testing.assert_allclose(got[t, 4 * k : 4 * k + 4], want, atol=1e-6)
-
-
-@pytest.mark.parametrize("frames", [0, 1, 2, 5])
-def test_deltas_of_short_features(frames):
-    x = np.ones((frames, 3), np.float32)
-    assert deltas(x, order=1).shape == (frames, 6)
-    np.testing.assert_allclose(deltas(x)[:, 3:], 0, atol=1e-7)
-    np.testing.assert_array_equal(deltas(x, order=0), x)
-
-
-def test_cmvn():
-    x = (5 + 3 * np.random.default_rng(4).standard_normal((50, 4))).astype(np.float32)
-    x[:, 3] = 0.1
-    before = x.copy()
-    y = cmvn(x)
-    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(y.std(axis=0)[:3], 1, atol=1e-6)
-    np.testing.assert_array_equal(y[:, 3], 0)
-    np.testing.assert_allclose(cmvn(x, variance=False), x - x.mean(axis=0), atol=1e-5)
-    np.testing.assert_array_equal(x, before)
-    assert cmvn(np.zeros((0, 3), np.float32)).shape == (0, 3)
-
-
-@pytest.mark.parametrize("function", [deltas, cmvn])
-def test_bad_features(function):
-    for bad, error, text in (
-        ([[1.0]], TypeError, "features must be a NumPy array, got list"),
-        (np.zeros(3), ValueError, r"features must have shape \(T, F\), got \(3,\)"),
-        (np.zeros((3, 2), int), TypeError, "features must have dtype"),
-        (np.array([[0.0], [np.nan]]), ValueError, "NaN or infinity in frame 1"),
-    ):
-        with pytest.raises(error, match=text):
-            function(bad)

@@ -2,12 +2,14 @@
 
 from pyasr.features.batch import batch
 from pyasr.features.extract import PRESETS, fbank, mfcc, spectrogram
+from pyasr.features.normalize import Cmvn, cmvn, sliding_cmvn
 from pyasr.features.online import OnlineFeatures
-from pyasr.features.transform import cmvn, delta_filters, deltas
+from pyasr.features.transform import delta_filters, deltas, stack, subsample
 from pyasr.ops._plan import MfccOptions
 
 __all__ = [
     "PRESETS",
+    "Cmvn",
     "MfccOptions",
     "OnlineFeatures",
     "batch",
@@ -16,5 +18,8 @@ __all__ = [
     "deltas",
     "fbank",
     "mfcc",
+    "sliding_cmvn",
     "spectrogram",
+    "stack",
+    "subsample",
 ]

@@ -1,23 +1,13 @@
-"""What is done to features [T, F] after they were extracted: derivatives in time, mean and variance normalization."""
+"""Neighboring frames of features [T, F]: derivatives in time, stacking, subsampling."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from pyasr.ops._door import FLOATS, Door
+from pyasr.features._check import feature_matrix
+from pyasr.ops._door import Door
 
-
-def _matrix(op: str, features: Any) -> np.ndarray:
-    door = Door(op)
-    x = door.array("features", features, FLOATS)
-    if x.ndim != 2:
-        door.value_error(f"features must have shape (T, F), got {x.shape}")
-    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-    if bad.size:
-        door.value_error(f"features must be finite, got a NaN or infinity in frame {bad[0]}")
-    return x
+STYLES = ("kaldi", "torchaudio")
 
 
 def delta_filters(window: int, order: int) -> list[np.ndarray]:
@@ -29,54 +19,83 @@ def delta_filters(window: int, order: int) -> list[np.ndarray]:
     return filters
 
 
-def deltas(features: np.ndarray, window: int = 2, order: int = 2) -> np.ndarray:
-    """Features with their time derivatives appended: [T, F] → [T, F·(order + 1)], same dtype.
+def _correlate(x: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Σ_j taps[j]·x[t + j − half] in float64, with the first and last frame repeated beyond the ends."""
+    out, half = np.zeros(x.shape, np.float64), len(taps) // 2
+    padded = np.pad(x.astype(np.float64), ((half, half), (0, 0)), mode="edge")
+    for j, tap in enumerate(taps):
+        out += tap * padded[j : j + len(x)]
+    return out
 
-    The first derivative is Σ_j j·x[t+j] / Σ_j j² over |j| ≤ window; the next one applies that filter convolved with itself
-    to the features (9 taps for window 2), with the first and last frame repeated beyond the ends. Derivatives of
-    derivatives taken one after the other differ from it in the first and last frames.
+
+def deltas(features: np.ndarray, window: int = 2, order: int = 2, *, style: str = "kaldi") -> np.ndarray:
+    """Features with their time derivatives appended: [T, F] → [T, F·(order + 1)], a new array of the same dtype.
+
+    The first derivative is Σ_j j·x[t+j] / Σ_j j² over |j| ≤ window, with the first and last frame repeated beyond the ends.
+    The styles differ in the next ones, in the first and last window·(order − 1) frames: "kaldi" applies that filter convolved
+    with itself to the features (9 taps for window 2); "torchaudio" takes the derivative of the derivative, whose own first
+    and last frame are repeated. torchaudio's win_length is 2·window + 1. window 1 to 1000 frames, order 0 to 8.
 
     Raises TypeError and ValueError naming the argument.
 
-    Source: Kaldi, feat/feature-functions.cc (DeltaFeatures).
+    Source: Kaldi, feat/feature-functions.cc (DeltaFeatures); torchaudio.functional.compute_deltas, applied repeatedly.
 
     >>> x = np.arange(9.0)[:, None]
     >>> pyasr.features.deltas(x)[4].tolist()
     [4.0, 1.0, 0.0]
     """
-    x = _matrix("deltas", features)
+    x = feature_matrix("deltas", features)
     door = Door("deltas")
     window, order = door.integer("window", window, 1, 1000), door.integer("order", order, 0, 8)
+    style = door.choice("style", style, STYLES)
     frames, width = x.shape
     out = np.zeros((frames, order + 1, width), np.float64)
-    if frames:
+    if frames and style == "kaldi":
         for k, taps in enumerate(delta_filters(window, order)):
-            half = k * window
-            padded = np.pad(x.astype(np.float64), ((half, half), (0, 0)), mode="edge")
-            for j, tap in enumerate(taps):
-                out[:, k] += tap * padded[j : j + frames]
+            out[:, k] = _correlate(x, taps)
+    elif frames:
+        taps, out[:, 0] = delta_filters(window, 1)[1], x
+        for k in range(order):
+            out[:, k + 1] = _correlate(out[:, k], taps)
     return out.reshape(frames, (order + 1) * width).astype(x.dtype)
 
 
-def cmvn(features: np.ndarray, variance: bool = True) -> np.ndarray:
-    """Features with the mean of each column over the utterance removed and, with variance, scaled to unit variance.
+def stack(features: np.ndarray, left: int, right: int) -> np.ndarray:
+    """Each frame with its `left` earlier and `right` later ones, oldest first: [T, F] → [T, F·(left + 1 + right)].
 
-    features [T, F] float32 or float64 → a new array of that shape and dtype. Sums are float64; a variance below 1e-20
-    counts as 1e-20, so a constant column becomes zeros.
+    The first and last frame are repeated beyond the ends. The result is a new array of the same dtype; with `subsample` it is
+    the low frame rate input of many recognizers. left and right 0 to 1000 frames.
 
     Raises TypeError and ValueError naming the argument.
 
-    Source: Kaldi, transform/cmvn.cc.
+    Source: Kaldi, featbin/splice-feats.cc (SpliceFrames).
 
-    >>> pyasr.features.cmvn(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
-    [[-1.0, 0.0], [1.0, 0.0]]
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> pyasr.features.stack(x, 1, 1).tolist()
+    [[1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 3.0]]
     """
-    x = _matrix("cmvn", features)
-    variance = Door("cmvn").boolean("variance", variance)
-    if len(x) == 0:
-        return x.copy()
-    centered = x - x.mean(axis=0, dtype=np.float64)
-    centered -= centered.mean(axis=0)  # what rounding left
-    if variance:
-        centered /= np.sqrt(np.maximum((centered**2).mean(axis=0), 1e-20))
-    return centered.astype(x.dtype)
+    x = feature_matrix("stack", features)
+    door = Door("stack")
+    left, right = door.integer("left", left, 0, 1000), door.integer("right", right, 0, 1000)
+    frames, width = x.shape
+    neighbors = np.arange(frames)[:, None] + np.arange(-left, right + 1)
+    return x[np.clip(neighbors, 0, max(frames - 1, 0))].reshape(frames, (left + 1 + right) * width)
+
+
+def subsample(features: np.ndarray, n: int, offset: int = 0) -> np.ndarray:
+    """Every n-th frame, from frame `offset` on: [T, F] → [⌈(T − offset) / n⌉, F], a new array of the same dtype.
+
+    No frame is left when offset ≥ T. n is 1 to 1000, offset 0 to 10⁹.
+
+    Raises TypeError and ValueError naming the argument.
+
+    Source: Kaldi, featbin/subsample-feats.cc.
+
+    >>> x = np.arange(7.0)[:, None]
+    >>> pyasr.features.subsample(x, 3, offset=1).ravel().tolist()
+    [1.0, 4.0]
+    """
+    x = feature_matrix("subsample", features)
+    door = Door("subsample")
+    n, offset = door.integer("n", n, 1, 1000), door.integer("offset", offset, 0, 10**9)
+    return x[offset::n].copy()

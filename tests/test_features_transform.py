@@ -1,0 +1,417 @@
+"""What is done to features: deltas, stacking and subsampling; cmvn over an utterance, a corpus and a sliding window.
+
+The oracles are the definitions, frame by frame, written out here.
+"""
+
+import itertools
+import math
+import pickle
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pyasr.features import Cmvn, cmvn, delta_filters, deltas, sliding_cmvn, stack, subsample
+
+
+def noise(*shape, seed=0, dtype=np.float64):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+# Neighboring frames
+
+
+def at(x, t):
+    return x[min(max(t, 0), len(x) - 1)].astype(np.float64)
+
+
+def kaldi_deltas(x, window, order):
+    """DeltaFeatures: the filter of each order applied to the features themselves."""
+    scales = [{0: 1.0}]
+    for _ in range(order):
+        wider = {}
+        for j in range(-window, window + 1):
+            for k, scale in scales[-1].items():
+                wider[j + k] = wider.get(j + k, 0.0) + j * scale
+        norm = sum(j * j for j in range(-window, window + 1))
+        scales.append({j: s / norm for j, s in wider.items()})
+    return np.stack(
+        [np.concatenate([sum(s * at(x, t + j) for j, s in f.items()) for f in scales]) for t in range(len(x))]
+    )
+
+
+def torchaudio_deltas(x, window, order):
+    """compute_deltas(win_length=2·window + 1) of the features, then of its own result."""
+    n = window
+    denom = n * (n + 1) * (2 * n + 1) / 3
+    parts = [x.astype(np.float64)]
+    for _ in range(order):
+        last = parts[-1]
+        parts.append(np.stack([sum(j * at(last, t + j) for j in range(-n, n + 1)) / denom for t in range(len(x))]))
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("frames", [1, 2, 5, 30])
+@pytest.mark.parametrize(("window", "order"), [(2, 2), (1, 1), (3, 3), (2, 0)])
+@pytest.mark.parametrize(("style", "oracle"), [("kaldi", kaldi_deltas), ("torchaudio", torchaudio_deltas)])
+def test_deltas_are_their_definition(style, oracle, window, order, frames, dtype):
+    x = noise(frames, 4, dtype=dtype)
+    got = deltas(x, window, order, style=style)
+    assert got.dtype == dtype
+    assert got.flags.c_contiguous
+    np.testing.assert_allclose(got, oracle(x, window, order), atol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+def test_delta_styles_differ_at_the_ends_alone():
+    x = noise(30, 4)
+    kaldi, torchaudio = deltas(x), deltas(x, style="torchaudio")
+    np.testing.assert_array_equal(kaldi[:, :8], torchaudio[:, :8])
+    np.testing.assert_allclose(kaldi[2:-2], torchaudio[2:-2], atol=1e-14)
+    apart = np.abs(kaldi - torchaudio)[:, 8:].max(axis=1)
+    assert (apart[[0, 1, -2, -1]] > 1e-3).all()
+
+
+def test_delta_filters_are_kaldis():
+    taps = [np.array([1.0]), np.arange(-2, 3) / 10, np.convolve(np.arange(-2, 3), np.arange(-2, 3)) / 100]
+    for got, want in zip(delta_filters(2, 2), taps, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-15)
+
+
+def test_savitzky_golay_agrees_away_from_the_ends():
+    signal = pytest.importorskip("scipy.signal", reason="the oracle is SciPy")
+    x = noise(40, 3)
+    want = signal.savgol_filter(x, 5, polyorder=1, deriv=1, axis=0)
+    np.testing.assert_allclose(deltas(x, order=1)[2:-2, 3:], want[2:-2], atol=1e-13)
+
+
+@pytest.mark.parametrize("style", ["kaldi", "torchaudio"])
+@pytest.mark.parametrize("frames", [0, 1, 2, 5])
+def test_deltas_of_short_features(frames, style):
+    x = np.ones((frames, 3), np.float32)
+    assert deltas(x, order=1, style=style).shape == (frames, 6)
+    np.testing.assert_allclose(deltas(x, style=style)[:, 3:], 0, atol=1e-7)
+    np.testing.assert_array_equal(deltas(x, order=0, style=style), x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (4, 4), (0, 3), (9, 1)])
+def test_stack_is_splice_feats(left, right, frames, dtype):
+    x = noise(frames, 3, dtype=dtype)
+    got = stack(x, left, right)
+    want = np.stack([np.concatenate([at(x, t + j) for j in range(-left, right + 1)]) for t in range(frames)])
+    np.testing.assert_array_equal(got, want)
+    assert got.dtype == dtype
+    assert not np.shares_memory(got, x)
+
+
+@pytest.mark.parametrize(("n", "offset"), [(1, 0), (3, 0), (3, 2), (2, 5), (7, 6), (3, 7), (3, 100)])
+def test_subsample_takes_every_nth_frame(n, offset):
+    x = noise(7, 2)
+    got = subsample(x, n, offset)
+    np.testing.assert_array_equal(got, x[[t for t in range(7) if t >= offset and (t - offset) % n == 0]])
+    assert not np.shares_memory(got, x)
+
+
+def test_no_frames_stay_no_frames():
+    empty = np.zeros((0, 3), np.float32)
+    assert stack(empty, 2, 1).shape == (0, 12)
+    for got in (subsample(empty, 3), cmvn(empty), sliding_cmvn(empty)):
+        assert got.shape == (0, 3)
+        assert got.dtype == np.float32
+
+
+# Mean and variance
+
+
+def test_cmvn():
+    x = (5 + 3 * noise(50, 4)).astype(np.float32)
+    x[:, 3] = 0.1
+    before = x.copy()
+    y = cmvn(x)
+    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(y.std(axis=0)[:3], 1, atol=1e-6)
+    np.testing.assert_array_equal(y[:, 3], 0)
+    np.testing.assert_allclose(cmvn(x, variance=False), x - x.mean(axis=0), atol=1e-5)
+    np.testing.assert_array_equal(x, before)
+
+
+def gathered(parts, width):
+    stats = Cmvn(width)
+    for part in parts:
+        stats.add(part)
+    return stats
+
+
+def exact(x):
+    """Mean and variance of each column, rounded once."""
+    n = len(x)
+    mean = np.array([math.fsum(column) / n for column in x.T])
+    rest = np.array([math.fsum((v - m) for v in column) / n for column, m in zip(x.T, mean, strict=True)])
+    variance = [math.fsum((v - m) ** 2 for v in column) / n for column, m in zip(x.T, mean, strict=True)]
+    return mean + rest, np.array(variance) - rest**2
+
+
+def close(got, want, rtol=1e-12):
+    assert got.count == want.count
+    np.testing.assert_allclose(got.mean, want.mean, rtol=rtol, atol=rtol * want.variance.min() ** 0.5)
+    np.testing.assert_allclose(got.variance, want.variance, rtol=rtol)
+
+
+CORPORA = {
+    "plain": noise(4000, 3),
+    "large offset": 1e4 + 1e-2 * noise(4000, 3),
+    "large offset, float32": (1e4 + 1e-2 * noise(4000, 3)).astype(np.float32),
+    "a step": 1e4 * (np.arange(4000) > 1500)[:, None] + 1e-2 * noise(4000, 3),
+    "begins with silence": np.concatenate([np.full((10, 3), -15.9), 1e2 + 1e-2 * noise(3990, 3)]),
+}
+CUTS = [0, 0, 1, 2, 400, 1500, 1501, 3999, 4000]
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_merged_parts_are_the_whole(corpus):
+    x = CORPORA[corpus]
+    mean, variance = exact(x.astype(np.float64))
+    parts = [x[a:b] for a, b in itertools.pairwise(CUTS)]
+    whole = gathered([x], 3)
+    np.testing.assert_allclose(whole.mean, mean, rtol=1e-15, atol=1e-15)
+    np.testing.assert_allclose(whole.variance, variance, rtol=1e-12)
+    close(gathered(parts, 3), whole)
+    each = [gathered([p], 3) for p in parts]
+    close(sum(each, Cmvn(3)), whole)
+    close(sum(each[::-1], Cmvn(3)), whole)
+    a, b, c = each[2] + each[4], each[5] + each[3] + each[0], each[6] + each[7] + each[1]
+    close((a + b) + c, a + (b + c))
+    close((a + b) + c, whole)
+
+
+def test_plain_sums_would_fail_that_test():
+    """The textbook formula loses all digits of a variance of 1e-4 at a mean of 1e4."""
+    x = CORPORA["large offset"]
+    naive = (x**2).mean(axis=0) - x.mean(axis=0) ** 2
+    assert (np.abs(naive / exact(x)[1] - 1) > 1e-6).any()
+
+
+def test_statistics_of_the_utterance_give_cmvn():
+    x = (5 + 3 * noise(50, 4)).astype(np.float32)
+    x[:, 3] = 0.1
+    stats = gathered([x[:20], x[20:]], 4)
+    for variance in (True, False):
+        got = stats.apply(x, variance)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, cmvn(x, variance), atol=1e-6)
+    half = stats.apply(x[:3])
+    np.testing.assert_array_equal(half, stats.apply(x)[:3])
+
+
+def test_merge_and_plus_leave_the_other_as_it_is():
+    a, b = gathered([noise(5, 2, seed=1)], 2), gathered([noise(7, 2, seed=2)], 2)
+    before = b.mean
+    both = a + b
+    assert (a.count, b.count, both.count) == (5, 7, 12)
+    assert a.merge(b) is a
+    close(a, both)
+    b.add(np.ones((1, 2)))
+    close(a, both)
+    assert not np.array_equal(b.mean, before)
+    empty = Cmvn(2) + Cmvn(2)
+    assert empty.count == 0
+    twice = empty.merge(b)
+    twice.add(np.ones((3, 2)))
+    assert b.count == 8
+
+
+def test_saved_statistics_return_bit_for_bit(tmp_path):
+    stats = gathered([CORPORA["large offset"]], 3)
+    stats.save(tmp_path / "stats")
+    for other in (Cmvn.load(tmp_path / "stats"), Cmvn.load(str(tmp_path / "stats")), pickle.loads(pickle.dumps(stats))):
+        assert other.count == stats.count
+        np.testing.assert_array_equal(other.mean, stats.mean)
+        np.testing.assert_array_equal(other.variance, stats.variance)
+    assert np.load(tmp_path / "stats", allow_pickle=False).shape == (3, 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kaldis_matrix(dtype):
+    x = (5 + 3 * noise(40, 3)).astype(dtype)
+    y = x.astype(np.float64)
+    want = np.zeros((2, 4))
+    want[0, :3], want[1, :3], want[0, 3] = y.sum(axis=0), (y**2).sum(axis=0), 40
+    stats = gathered([x[:11], x[11:]], 3)
+    np.testing.assert_allclose(stats.to_kaldi(), want, rtol=1e-13)
+    close(Cmvn.from_kaldi(want), stats)
+    close(Cmvn.from_kaldi(want) + stats, gathered([x, x], 3))
+    np.testing.assert_allclose(Cmvn.from_kaldi(want.astype(np.float32)).variance, stats.variance, rtol=1e-5)
+    assert Cmvn.from_kaldi(np.zeros((2, 4))).count == 0
+
+
+def test_kaldis_weighted_counts_and_rounded_sums():
+    stats = Cmvn.from_kaldi(np.array([[3.0, 2.5], [3.599999, 0.0]]))  # a variance below 0 by rounding
+    assert stats.count == 2.5
+    np.testing.assert_array_equal(stats.variance, 0)
+    assert np.isfinite(stats.apply(np.ones((2, 1)))).all()
+
+
+# The sliding window
+
+
+def kaldi_sliding(x, window, min_window, center, variance):
+    """SlidingWindowCmn, one frame after the other, each window summed anew and exactly."""
+    x = x.astype(np.float64)
+    frames, out = len(x), np.empty(x.shape)
+    for t in range(frames):
+        if center:
+            begin = t - window // 2
+            end = begin + window
+        else:
+            begin, end = t - window, t + 1
+        if begin < 0:
+            begin, end = 0, end - begin
+        if not center and end > t:
+            end = max(t + 1, min_window)
+        if end > frames:
+            begin, end = max(begin - (end - frames), 0), frames
+        mean, var = exact(x[begin:end])
+        out[t] = x[t] - mean
+        if variance:
+            out[t] = 0 if end - begin == 1 else out[t] / np.sqrt(np.maximum(var, 1e-10))
+    return out
+
+
+GRID = [(w, m) for w in (1, 2, 5, 6, 20, 600) for m in (1, 3, 6, 7, 15, 100)]
+
+
+@pytest.mark.parametrize("variance", [False, True])
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize(("window", "min_window"), GRID)
+def test_sliding_cmvn_is_kaldis(window, min_window, center, variance):
+    for frames in (1, 2, 5, 6, 7, 13, 14, 15, 16, 40):
+        x = 30 + 3 * noise(frames, 3, seed=frames)
+        got = sliding_cmvn(x, window, min_window, center, variance)
+        want = kaldi_sliding(x, window, min_window, center, variance)
+        np.testing.assert_allclose(got, want, atol=1e-11 if variance else 2e-14 * 30, err_msg=f"{frames} frames")
+
+
+def test_sliding_cmvn_defaults_are_kaldis():
+    x = (10 + 3 * noise(1300, 2)).astype(np.float32)
+    before = x.copy()
+    got = sliding_cmvn(x)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, kaldi_sliding(x, 600, 100, False, False), atol=1e-6)
+    np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_frames_that_left_the_window_leave_nothing_behind(center):
+    """Sums that are updated by subtraction, as Kaldi's, would keep 1e-10 of the loud frames for ever."""
+    x = 1e-3 * noise(900, 2)
+    x[:200] *= 1e12
+    x[100:200] += 1e6
+    got = sliding_cmvn(x, 50, 20, center)
+    np.testing.assert_allclose(got[300:], kaldi_sliding(x, 50, 20, center, False)[300:], rtol=1e-6, atol=1e-9)
+
+
+def test_a_constant_feature_is_zero():
+    """where torchaudio divides by the root of 0."""
+    x = np.full((30, 1), 0.1, np.float32)
+    np.testing.assert_allclose(sliding_cmvn(x, 5, 2, variance=True), 0, atol=1e-6)
+
+
+def test_large_offsets_keep_their_variance():
+    x = 1e4 + 1e-1 * noise(300, 2)
+    got = sliding_cmvn(x, 50, 20, True, True)
+    np.testing.assert_allclose(got, kaldi_sliding(x, 50, 20, True, True), atol=1e-9)
+
+
+# Doors
+
+FUNCTIONS = {
+    "deltas": deltas,
+    "cmvn": cmvn,
+    "sliding_cmvn": sliding_cmvn,
+    "stack": lambda x: stack(x, 1, 1),
+    "subsample": lambda x: subsample(x, 2),
+    "Cmvn.add": lambda x: Cmvn(1).add(x),
+    "Cmvn.apply": lambda x: gathered([np.ones((1, 1))], 1).apply(x),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_bad_features(name):
+    for bad, error, text in (
+        ([[1.0]], TypeError, "features must be a NumPy array, got list"),
+        (np.zeros(3), ValueError, r"features must have shape \(T, F\), got \(3,\)"),
+        (np.zeros((3, 2), int), TypeError, "features must have dtype"),
+        (np.array([[0.0], [np.nan]]), ValueError, "NaN or infinity in frame 1"),
+    ):
+        with pytest.raises(error, match=f"^{name}: .*{text}"):
+            FUNCTIONS[name](bad)
+
+
+X = np.zeros((4, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: deltas(X, style="htk"), ValueError, '^deltas: style must be "kaldi" or "torchaudio", got \'htk\''),
+        (lambda: deltas(X, 0), ValueError, r"^deltas: window must lie in \[1, 1000\], got 0"),
+        (lambda: stack(X, -1, 0), ValueError, r"^stack: left must lie in \[0, 1000\], got -1"),
+        (lambda: stack(X, 0, 1.0), TypeError, "^stack: right must be an integer, got float"),
+        (lambda: subsample(X, 0), ValueError, "^subsample: n must lie in"),
+        (lambda: subsample(X, 2, -1), ValueError, "^subsample: offset must lie in"),
+        (lambda: sliding_cmvn(X, 0), ValueError, "^sliding_cmvn: window must lie in"),
+        (lambda: sliding_cmvn(X, center=1), TypeError, "^sliding_cmvn: center must be True or False, got int"),
+        (lambda: Cmvn(0), ValueError, "^Cmvn: width must lie in"),
+        (lambda: Cmvn(3).add(X), ValueError, r"^Cmvn.add: features must have shape \(4, 3\), got \(4, 2\)"),
+        (lambda: Cmvn(2).apply(X), ValueError, "^Cmvn.apply: at least one frame must have been added, got 0"),
+        (lambda: Cmvn(2).mean, ValueError, "^Cmvn.mean: at least one frame"),
+        (lambda: Cmvn(2).merge(X), TypeError, "^Cmvn.merge: other must be a Cmvn, got ndarray"),
+        (lambda: Cmvn(2) + Cmvn(3), ValueError, "^Cmvn.merge: other must have width 2, got 3"),
+        (lambda: Cmvn(2) + 1, TypeError, "unsupported operand"),
+        (lambda: Cmvn.from_kaldi(np.zeros((3, 4))), ValueError, r"stats must have shape \(2, F \+ 1\), got \(3, 4\)"),
+        (lambda: Cmvn.from_kaldi(np.full((2, 2), -1.0)), ValueError, "count"),
+        (lambda: Cmvn.from_kaldi(np.array([[1.0, 2.0], [np.inf, 0.0]])), ValueError, "must be finite"),
+    ],
+)
+def test_bad_arguments(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_files_that_are_no_statistics_are_refused(tmp_path):
+    file = tmp_path / "stats.npy"
+    good = gathered([noise(5, 2)], 2)
+    good.save(file)
+    whole = file.read_bytes()
+    header = whole[: -3 * 3 * 8]
+    negative = np.array([[0, 0, -1], [0, 0, 0], [0, 0, 0]], np.float64)
+    for damaged in (
+        b"",
+        b"no statistics",
+        whole[:40],
+        whole[:-1],
+        header.replace(b"(3, 3)", b"(9, 9)"),
+        header.replace(b"(3, 3)", b"(3,3x"),
+        header.replace(b"(3, 3), ", b"(3, 99999999999), "),
+        header.replace(b"'<f8'", b"'|O' ") + pickle.dumps([1.0] * 9),
+        header.replace(b"'<f8'", b"'<i8'") + whole[len(header) :],
+        whole[:-8] + struct.pack("<d", math.nan),
+        header + negative.tobytes(),
+    ):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"Cmvn\.load: .*stats\.npy"):
+            Cmvn.load(file)
+    with pytest.raises(FileNotFoundError):
+        Cmvn.load(tmp_path / "none")
+
+
+def test_features_import_no_extras():
+    code = (
+        "import sys, pyasr.features, pyasr.augment; "
+        "bad = {'soxr', 'soundfile', 'scipy', 'numba'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -92,6 +92,8 @@ def _features(function: str, given: dict[str, Any], **stop: int) -> np.ndarray:
         door.value_error(f"blackman_coeff must be 0.42, got {given['blackman_coeff']!r}")
     seconds = door.real("min_duration", given["min_duration"])
     center = door.boolean("subtract_mean", given["subtract_mean"])
+    if "use_energy" in given:  # None would be Kaldi's default
+        door.boolean("use_energy", given["use_energy"])
     values: dict[str, Any] = {
         ours: given[theirs] for ours, theirs in _NAMES.items() if theirs in given and ours != "wave"
     }

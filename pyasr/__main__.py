@@ -6,13 +6,17 @@ import io
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    # Before NumPy is loaded: its products are the small part here, and the threads of its BLAS would spin beside the kernels'.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Before NumPy is loaded, and whatever is there: with more threads its BLAS sums in another order, so a run would end with
+    # other bits. Its products are the small part here, and its threads would spin beside the kernels'.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     # The shell of a script starts background jobs with Ctrl-C ignored; `kill -INT`, by which batch systems ask a training to
     # save itself, would do nothing.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -45,7 +49,8 @@ def _run(argv: list[str]) -> int:
 
         return info.main(argv[1:])
     try:
-        from pyasr import cli
+        with _ended_by_interrupts():
+            from pyasr import cli
     except ModuleNotFoundError as e:
         if e.name != "click":
             raise
@@ -53,6 +58,25 @@ def _run(argv: list[str]) -> int:
         print("pyasr: `pyasr info` works without it", file=sys.stderr)
         return 2
     return cli.main(argv)
+
+
+@contextmanager
+def _ended_by_interrupts() -> Iterator[None]:
+    """Ctrl-C ends the process inside: where a module is imported, a KeyboardInterrupt can be lost."""
+
+    def end(number: int, frame: object) -> None:
+        os.write(2, b"pyasr: interrupted\n")
+        os._exit(130)
+
+    main_thread = threading.current_thread() is threading.main_thread()  # the others cannot set signals
+    if not main_thread or signal.getsignal(signal.SIGINT) != signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":

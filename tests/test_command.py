@@ -93,3 +93,17 @@ def test_ctrl_c_before_the_first_step_ends_without_a_traceback(tmp_path):
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=20)
     assert (process.returncode, stderr.strip()) == (130, "pyasr: interrupted")
+
+
+def test_ctrl_c_while_a_module_is_imported_is_not_lost(tmp_path):
+    (tmp_path / "click.py").write_text(
+        "import time\nprint('in', flush=True)\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass\n"
+    )
+    argv, environment = [sys.executable, "-m", "pyasr", "train", "digits"], {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        argv, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "in\n"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr.strip()) == (130, "pyasr: interrupted")

@@ -87,6 +87,12 @@ def test_the_first_bad_wave_is_named(layout, threads):
         batch(waves, 16000, layout=layout, threads=threads)
 
 
+def test_loud_int16_waves_beside_a_bad_one_are_not_blamed():
+    waves = [NOISE, NOISE, np.full(500, 17.0), NOISE]
+    with pytest.raises(ValueError, match=r"waves\[2\] must lie in \[-1, 1\], got 17.0 at 0: pass scale=1"):
+        batch(waves, 16000, threads=2)
+
+
 @pytest.mark.parametrize(
     ("waves", "changes", "error", "text"),
     [

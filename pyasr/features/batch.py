@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,19 @@ def _waves(door: Door, waves: Any, lengths: Any) -> list[np.ndarray]:
     elif lengths is not None:
         door.value_error("lengths are those of an array (B, N); the waves of a list have their own")
     return [samples_of(_OP, wave, f"waves[{b}]") for b, wave in enumerate(waves)]
+
+
+def _run(work: Callable[[int], None], workers: int, turn: Iterator[int]) -> None:
+    if workers == 1:
+        return work(0)
+    from concurrent.futures import ThreadPoolExecutor  # 10 ms that `import pyasr` and one wave do not need
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            list(pool.map(work, range(workers)))
+        finally:
+            for _ in turn:  # after an error or Ctrl-C nobody starts another wave
+                pass
 
 
 def batch(
@@ -88,25 +101,20 @@ def batch(
         places = [features[:t, b] if layout == "TBF" else features[b, :t] for b, t in enumerate(frames)]
     # With fewer waves than threads each wave has all of them in its turn.
     workers, each = (threads, 1) if size >= threads else (1, threads)
+    turn = iter(range(size))  # shared: a worker takes the next wave; a future per wave costs half of a one-second wave
 
-    def compute(b: int) -> None:
-        wave, place = waves[b], places[b]
-        try:
-            if place.flags.c_contiguous:
-                row(wave, plan, out=place, threads=each)
+    def work(_: int) -> None:
+        for b in turn:
+            if places[b].flags.c_contiguous:
+                row(waves[b], plan, out=places[b], threads=each)
             else:
-                place[...] = row(wave, plan, threads=each)
-        except ValueError:
-            check_samples(door, wave, plan.options, f"waves[{b}]")
-            raise
+                places[b][...] = row(waves[b], plan, threads=each)
 
-    if workers == 1:
-        for b in range(size):
-            compute(b)
-    else:
-        from concurrent.futures import ThreadPoolExecutor  # 10 ms that `import pyasr` and one wave do not need
-
-        with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(compute, range(size)):  # raises what the first wave in order raised
-                pass
+    try:
+        _run(work, workers, turn)
+    except ValueError:
+        for b, wave in enumerate(waves):  # the first bad wave, whichever was seen first
+            if wave.dtype.kind == "f":
+                check_samples(door, wave, plan.options, f"waves[{b}]")
+        raise
     return features, offsets if layout == "concatenated" else frames.astype(np.int32)

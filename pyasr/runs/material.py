@@ -25,10 +25,6 @@ class Material:
     skipped: tuple[Skipped, ...]
 
     @property
-    def hours(self) -> float:
-        return sum(map(len, self.features)) * FRAME_SHIFT / 3600
-
-    @property
     def texts(self) -> list[str]:
         return [u.text for u in self.utterances]
 

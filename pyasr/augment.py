@@ -159,12 +159,12 @@ def add_noise_at(wave: np.ndarray, noise: np.ndarray, snr_db: float, rng: np.ran
     begin = int(rng.integers(0, len(other) - len(x) + 1 if len(other) >= len(x) else len(other)))
     stretch = np.take(other, np.arange(begin, begin + len(x)), mode="wrap").astype(np.float64)
     signal = x.astype(np.float64)
-    power, noise_power = float(np.mean(signal**2)), float(np.mean(stretch**2))
-    if power == 0:
+    rms, noise_rms = _rms(signal), _rms(stretch)
+    if rms == 0:
         door.value_error("wave must not be silent, got zeros alone")
-    if noise_power == 0:
+    if noise_rms == 0:
         door.value_error(f"noise must not be silent, got zeros alone from sample {begin} on")
-    return _as(x.dtype, signal + stretch * np.sqrt(power / noise_power / 10.0 ** (snr_db / 10)))
+    return _as(x.dtype, signal + stretch / noise_rms * (rms / 10.0 ** (snr_db / 20)))
 
 
 def _generator(door: Door, rng: Any) -> None:
@@ -180,6 +180,12 @@ def _wave(door: Door, name: str, wave: Any) -> np.ndarray:
     if bad.size:
         door.value_error(f"{name} must be finite, got {float(x[bad[0]])!r} at {bad[0]}")
     return x
+
+
+def _rms(x: np.ndarray) -> float:
+    """Root of the mean square; the division keeps squares of the very large and the very small within range."""
+    peak = float(np.abs(x).max())
+    return peak * float(np.sqrt(np.mean((x / peak) ** 2))) if peak else 0.0
 
 
 def _as(dtype: np.dtype, samples: np.ndarray) -> np.ndarray:

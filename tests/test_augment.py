@@ -233,6 +233,12 @@ def test_noise_has_its_ratio(db, dtype, atol, noise_dtype):
         assert abs(snr(wave, mixed) - db) < atol
 
 
+@pytest.mark.parametrize(("loud", "soft"), [(1e200, 1e-200), (1e-200, 1e200), (1e-200, 1e-200)])
+def test_any_scale_has_its_ratio(loud, soft):
+    mixed = add_noise_at(loud * tone(800), soft * hiss(800), 20.0, stream(0))
+    assert abs(snr(tone(800), mixed / loud) - 20) < 1e-9
+
+
 def test_noise_is_a_stretch_that_is_repeated_where_it_is_short():
     wave = tone(100)
     for n in (1, 7, 99, 100, 101, 1000):

@@ -314,10 +314,54 @@ def test_frames_that_left_the_window_leave_nothing_behind(center):
     np.testing.assert_allclose(got[300:], kaldi_sliding(x, 50, 20, center, False)[300:], rtol=1e-6, atol=1e-9)
 
 
-def test_a_constant_feature_is_zero():
-    """where torchaudio divides by the root of 0."""
+def torchaudio_sliding(x, window, min_window, center):
+    """sliding_window_cmn(norm_vars=True), frame by frame in the dtype of x: running sums, and no floor of the variance."""
+    frames, out = len(x), np.empty_like(x)
+    last = None
+    for t in range(frames):
+        begin = t - window // 2 if center else t - window
+        end = begin + window if center else t + 1
+        if begin < 0:
+            begin, end = 0, end - begin
+        if not center and end > t:
+            end = max(t + 1, min_window)
+        if end > frames:
+            begin, end = max(begin - (end - frames), 0), frames
+        if last is None:
+            sums, squares = x[begin:end].sum(axis=0), (x[begin:end] ** 2).sum(axis=0)
+        else:
+            if begin > last[0]:
+                sums, squares = sums - x[last[0]], squares - x[last[0]] ** 2
+            if end > last[1]:
+                sums, squares = sums + x[last[1]], squares + x[last[1]] ** 2
+        last, n = (begin, end), end - begin
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out[t] = 0 if n == 1 else (x[t] - sums / n) * (squares / n - sums**2 / n**2) ** -0.5
+    return out
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize(("window", "min_window"), [(1, 1), (5, 3), (20, 10), (20, 30), (600, 100)])
+def test_torchaudio_places_its_windows_alike(window, min_window, center):
+    x = 3 + noise(60, 3)
+    if window == 1:
+        x += 10 * np.arange(60)[:, None]  # else a window of two close frames has a variance that is rounding alone
+    want = torchaudio_sliding(x, window, min_window, center)
+    np.testing.assert_allclose(sliding_cmvn(x, window, min_window, center, True), want, atol=1e-8)
+
+
+def test_a_constant_feature_is_zero_where_torchaudio_divides_by_zero():
     x = np.full((30, 1), 0.1, np.float32)
     np.testing.assert_allclose(sliding_cmvn(x, 5, 2, variance=True), 0, atol=1e-6)
+    assert not np.isfinite(torchaudio_sliding(np.ones((30, 1), np.float32), 5, 2, False)).any()
+
+
+@pytest.mark.parametrize("deviation", [1e-4, 1e-5, 1e-7])
+def test_small_variances_are_floored(deviation):
+    x = deviation * noise(60, 2)
+    np.testing.assert_allclose(
+        sliding_cmvn(x, 9, 5, True, True), kaldi_sliding(x, 9, 5, True, True), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_large_offsets_keep_their_variance():

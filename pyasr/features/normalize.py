@@ -270,13 +270,13 @@ def sliding_cmvn(
     """Features with the mean of a window around each frame removed and, with variance, scaled to unit variance in it.
 
     features [T, F] float32 or float64 → a new array of that shape and dtype. The window of frame t is t − window … t, which is
-    window + 1 frames; near the begin it holds fewer, but at least the first min_window of the utterance. With center it is the
-    window frames from t − ⌊window/2⌋ on, moved to lie within the utterance, and min_window has no meaning. The mean is that of
-    all T frames where they are fewer than the window asks for. A variance below 1e-10 counts as 1e-10, and a window of one
-    frame gives 0. window and min_window 1 to 10⁶ frames; time and memory are O(T·F) for any window.
+    window + 1 frames; near the begin it holds fewer, but at least the first min_window frames or, of fewer, all. With center it
+    is the window frames from t − ⌊window/2⌋ on, moved to lie within the utterance, or all of fewer; min_window then has no
+    meaning. A variance below 1e-10 counts as 1e-10, and a window of one frame gives 0. window and min_window 1 to 10⁶ frames;
+    time and memory are O(T·F) for any window.
 
     torchaudio.functional.sliding_window_cmn places the windows alike, but sums in the dtype of its input and has no floor of
-    the variance: it gives NaN for a constant feature.
+    the variance: a constant feature becomes NaN.
 
     Raises TypeError and ValueError naming the argument.
 
@@ -301,5 +301,5 @@ def sliding_cmvn(
     out = y - mean
     if variance:
         spread = np.maximum(_window_sums(y * y, begin, end) / count - mean * mean, SLIDING_FLOOR)
-        out = np.where(count == 1, 0.0, out / np.sqrt(spread))
+        out /= np.sqrt(spread)
     return out.astype(x.dtype)

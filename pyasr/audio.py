@@ -29,17 +29,19 @@ def load(
     *,
     start: float = 0.0,
     duration: float | None = None,
+    longest: float | None = None,
 ) -> tuple[np.ndarray, int]:
     """Decode a recording: wav, flac, ogg, mp3, NIST sphere and whatever else libsndfile reads.
 
     path is a file name or a binary file object. Channels are averaged. sample_rate in Hz resamples to it (soxr, "HQ"); None keeps
     the file's own. start and duration in seconds choose a stretch of the file, at its nearest samples, and the rest is not
     decoded; duration None goes to the end, and one that passes the end by less than 10 ms, as rounded times do, is cut there.
+    longest is the number of seconds that may be decoded, by default two hours.
 
     Returns (wave [N] float32, sample rate in Hz). Integer formats land in [−1, 1); floating formats keep their values.
 
     Raises FileNotFoundError; ValueError naming the file when it is not a recording, is damaged or cut short, holds NaN or
-    infinity, or when its header claims more than 8 channels, a rate outside 1–384 kHz or more than two hours in the stretch asked
+    infinity, or when its header claims more than 8 channels, a rate outside 1–384 kHz or more than `longest` in the stretch asked
     for (checked before decoding), or when the stretch is not within the file;
     ImportError naming the extra when soundfile or soxr is missing.
 
@@ -56,6 +58,7 @@ def load(
     if sample_rate is not None:
         sample_rate = door.integer("sample_rate", sample_rate, MIN_RATE, MAX_RATE)
     start = door.real("start", start, 0.0, MAX_START)
+    longest = MAX_SECONDS if longest is None else door.real("longest", longest, 0.0, MAX_SECONDS)
     if duration is not None:
         duration = door.real("duration", duration, 0.0, MAX_SECONDS)
     source: Any = path
@@ -74,7 +77,7 @@ def load(
     name = str(source) if isinstance(source, Path) else str(getattr(path, "name", "the file object"))
     if name.lower().endswith(".raw"):
         raise ValueError(f"load: {name} must have a header that says its sample rate, got headerless samples")
-    wave, rate = _decode(source, name, start, duration)
+    wave, rate = _decode(source, name, start, duration, longest)
     if not np.isfinite(wave).all():
         raise ValueError(f"load: {name} holds NaN or infinite samples")
     if sample_rate is not None and rate != sample_rate:
@@ -83,7 +86,7 @@ def load(
     return wave, rate
 
 
-def _decode(source: Any, name: str, start: float, duration: float | None) -> tuple[np.ndarray, int]:
+def _decode(source: Any, name: str, start: float, duration: float | None, longest: float) -> tuple[np.ndarray, int]:
     """The mean over channels [N] float32 of a stretch of the file, and its sample rate, decoded block by block."""
     soundfile = need("soundfile")
     try:
@@ -104,8 +107,8 @@ def _decode(source: Any, name: str, start: float, duration: float | None) -> tup
                         f"load: {name} must last until start + duration = {start + duration} s, got {frames / rate:.3f} s"
                     )
                 count = min(count, round(duration * rate))
-            if not 0 <= count <= MAX_SECONDS * rate:
-                raise ValueError(f"load: {name} must last at most {MAX_SECONDS} s, got {count / rate:.0f} s")
+            if not 0 <= count <= longest * rate:
+                raise ValueError(f"load: {name} must last at most {longest:g} s, got {count / rate:.1f} s")
             if first:
                 file.seek(first)
             blocks = [np.zeros(0, np.float32)]

@@ -118,7 +118,8 @@ class SoftmaxCrossEntropy:
 
     criterion(logits, lengths, labels): either logits [B,V] with labels [B] and lengths None, one label per utterance; or logits
     [T,B,V] with labels [T,B], one label per frame, where an utterance's loss is the sum over its first lengths[b] frames. A label
-    of −1 leaves its row out; an utterance without any row takes no part in the mean. Labels and lengths are int32.
+    of −1 leaves its row out; an utterance without any row takes no part in the mean, nor does one with an infinite loss, whose
+    label has a logit of −inf: its gradient and curvature are 0 (`losses` still shows inf). Labels and lengths are int32.
 
     reduction is "mean" over the utterances that take part, or "sum".
 
@@ -149,11 +150,15 @@ class SoftmaxCrossEntropy:
         rows, dlogits = self.ops.softmax_cross_entropy(
             logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), threads=self.threads
         )
-        used = labels >= 0
+        used, dlogits = labels >= 0, dlogits.reshape(logits.shape)
         losses, takes_part = rows.reshape(labels.shape), used
         if logits.ndim == 3:
             losses, takes_part = losses.sum(0, dtype=np.float64), used.any(0)
-        return Loss(self.ops, logits, losses, dlogits.reshape(logits.shape), used[..., None], takes_part, self._mean)
+        impossible = losses == np.inf
+        if impossible.any():
+            used, takes_part = used & ~impossible, takes_part & ~impossible
+            dlogits = xp.where(used[..., None], dlogits, 0).astype(dlogits.dtype, copy=False)
+        return Loss(self.ops, logits, losses, dlogits, used[..., None], takes_part, self._mean)
 
 
 class Ctc:

@@ -129,3 +129,18 @@ def test_softmax_rows_with_infinities(column, symbols):
     assert np.isfinite(loss[:2]).all() and not grad[1].any()
     assert np.isnan(loss[2:4]).all() and np.isnan(grad[2:4]).all()
     assert np.isnan(loss[4]) if symbols == 1 else loss[4] == np.inf and grad[4, 0] == -1
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_an_infinite_cross_entropy_takes_no_part(column):
+    logits = np.random.default_rng(8).standard_normal((3, 3, 4))
+    logits[1, 2, 3] = -np.inf
+    labels = np.full((3, 3), 3, np.int32)
+    criterion = SoftmaxCrossEntropy(pyasr.backend(column))
+    rows, frames = criterion(logits[1], None, labels[1]), criterion(logits, i4(3, 3, 3), labels)
+    for loss, others in ((rows, criterion(logits[1, :2], None, labels[1, :2])),
+                         (frames, criterion(logits[:, :2].copy(), i4(3, 3), labels[:, :2].copy()))):  # fmt: skip
+        assert loss.count == 2 and loss.value == pytest.approx(others.value, rel=1e-15)
+        assert np.isinf(loss.losses[2]) and not loss.grad[..., 2, :].any()
+        np.testing.assert_allclose(loss.grad[..., :2, :], others.grad, rtol=1e-14)
+        assert not loss.curvature(np.ones_like(loss.grad))[..., 2, :].any()

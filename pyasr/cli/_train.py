@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 import tomllib
@@ -92,7 +93,7 @@ def train(
         except ValueError as e:
             raise click.UsageError(str(e)) from e
         named = source in datasets.NAMES
-        out = out or Path("runs") / (source if named else Path(source).resolve().stem)
+        out = out or Path("runs") / (source if named else re.sub(r"\.jsonl(\.gz)?$", "", Path(source).resolve().name))
         RunFolder(out).must_be_new()
         corpus = datasets.find(
             source, data, dev=dev, share=asked.dev_share, seed=asked.seed, size=asked.size, offline=offline,

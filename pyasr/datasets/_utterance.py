@@ -35,11 +35,12 @@ class Utterance:
     start: float = 0.0
     duration: float | None = None
 
-    def wave(self, sample_rate: int) -> np.ndarray:
-        """[N] float32 at `sample_rate` in Hz. Raises what pyasr.load raises."""
+    def wave(self, sample_rate: int, longest: float | None = None) -> np.ndarray:
+        """[N] float32 at `sample_rate` in Hz; longest is the number of seconds that may be decoded. Raises what pyasr.load
+        raises."""
         path = self.path
         assert path is not None
-        return audio.load(path, sample_rate, start=self.start, duration=self.duration)[0]
+        return audio.load(path, sample_rate, start=self.start, duration=self.duration, longest=longest)[0]
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class SyntheticUtterance(Utterance):
         """The utterance with its exact phone times."""
         return synthesize(self.digits, ("digits", self.seed, self.name), sample_rate=self.sample_rate)
 
-    def wave(self, sample_rate: int) -> np.ndarray:
+    def wave(self, sample_rate: int, longest: float | None = None) -> np.ndarray:
         """[N] float32 at `sample_rate` in Hz, which must be the corpus's."""
         if sample_rate != self.sample_rate:
             raise ValueError(f"{self.name} is synthesized at {self.sample_rate} Hz, got {sample_rate}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyasr.compat._words import words_of
 from pyasr.ops._door import Door
-from pyasr.ops._plan import EPSILON, MfccPlan, make_plan
+from pyasr.ops._plan import EPSILON
 from pyasr.ops._plan import MfccOptions as PlanOptions
 
 DITHER = 3e-5  # the peer's default: no noise here
@@ -158,8 +158,8 @@ class MfccOptions(_Options):
     htk_compat: bool = False
 
 
-def plan_of(function: str, o: FbankOptions | MfccOptions) -> MfccPlan:
-    """The plan of these options, with snip_edges=True: an extractor mirrors the edges itself."""
+def options_of(function: str, o: FbankOptions | MfccOptions) -> PlanOptions:
+    """The options of our own features that these are."""
     door, frame, mel = Door(function), o.frame_opts, o.mel_opts
     if np.float32(frame.dither) not in (0, np.float32(DITHER)):
         door.value_error(
@@ -181,24 +181,23 @@ def plan_of(function: str, o: FbankOptions | MfccOptions) -> MfccPlan:
             )
         values |= {"num_ceps": 0, "use_log_fbank": o.use_log_fbank, "use_power": o.use_power}
     with words_of(function, _NAMES):
-        return make_plan(
-            PlanOptions(
-                sample_rate=frame.samp_freq,
-                frame_length_ms=frame.frame_length_ms,
-                frame_shift_ms=frame.frame_shift_ms,
-                window=frame.window_type,
-                preemph=frame.preemph_coeff,
-                remove_dc=frame.remove_dc_offset,
-                num_mels=mel.num_bins,
-                low_freq=mel.low_freq,
-                high_freq=mel.high_freq,
-                htk_mode=mel.htk_mode,
-                use_energy=o.use_energy,
-                raw_energy=o.raw_energy,
-                energy_floor=o.energy_floor,
-                htk_compat=o.htk_compat,
-                round_to_power_of_two=frame.round_to_power_of_two,
-                scale=1.0,
-                **values,
-            )
+        return PlanOptions(
+            sample_rate=frame.samp_freq,
+            frame_length_ms=frame.frame_length_ms,
+            frame_shift_ms=frame.frame_shift_ms,
+            window=frame.window_type,
+            preemph=frame.preemph_coeff,
+            remove_dc=frame.remove_dc_offset,
+            snip_edges=frame.snip_edges,
+            num_mels=mel.num_bins,
+            low_freq=mel.low_freq,
+            high_freq=mel.high_freq,
+            htk_mode=mel.htk_mode,
+            use_energy=o.use_energy,
+            raw_energy=o.raw_energy,
+            energy_floor=o.energy_floor,
+            htk_compat=o.htk_compat,
+            round_to_power_of_two=frame.round_to_power_of_two,
+            scale=1.0,
+            **values,
         )

@@ -18,13 +18,12 @@ classes, see LEFT_OUT.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
 
-from pyasr.compat._knf_options import FbankOptions, FrameExtractionOptions, MelBanksOptions, MfccOptions, plan_of
-from pyasr.ops import backend
+from pyasr.compat._knf_options import FbankOptions, FrameExtractionOptions, MelBanksOptions, MfccOptions, options_of
+from pyasr.features import OnlineFeatures
 from pyasr.ops._door import Door
 from pyasr.ops._plan import LARGEST_SAMPLE
 
@@ -104,36 +103,24 @@ class _Frames:
 
 
 class _Online:
-    """One extractor: samples in, frames out, both in any portions.
-
-    Frame f covers the samples from f·shift − pad on, where pad is 0, or with snip_edges=False half a length minus half a
-    shift; a sample outside the wave is its mirror image. The kernel subtracts the rounded mean of the first frame it sees
-    from all samples, so every portion is preceded by the stream's first frame: each frame then has the bits that it has in
-    the whole wave.
-    """
+    """One extractor: samples in, frames out, both in any portions."""
 
     def __init__(self, opts: FbankOptions | MfccOptions) -> None:
-        plan = plan_of(type(self).__name__, opts)
-        self._plan = plan
-        self._row = getattr(backend(), plan.kind)
-        self._whole = replace(plan.options, snip_edges=opts.frame_opts.snip_edges)  # counts the frames of a whole wave
-        self._pad = 0 if opts.frame_opts.snip_edges else plan.length // 2 - plan.shift // 2
+        self._options = options_of(type(self).__name__, opts)
+        self._stream = OnlineFeatures(self._options.sample_rate, self._options, kind=self._options.kind)
         self._lock = threading.Lock()
-        self._frames = _Frames(plan.features)
-        self._tail = np.zeros(0, np.float32)  # the last samples of those received
-        self._total = 0  # samples received
+        self._frames = _Frames(self._options.num_features)
         self._finished = False
-        self._lead = np.zeros(0, np.float32)  # the first frame, zeros up to a multiple of the shift
 
     @property
     def dim(self) -> int:
         """F: numbers in a frame."""
-        return self._plan.features
+        return self._frames.features
 
     @property
     def frame_shift_in_seconds(self) -> float:
         """Seconds from frame to frame."""
-        return self._whole.frame_shift_ms * 0.001
+        return self._options.frame_shift_ms * 0.001
 
     @property
     def num_frames_ready(self) -> int:
@@ -148,45 +135,23 @@ class _Online:
         for what is no number, and RuntimeError after input_finished(). After an error the extractor is as before.
         """
         rate = Door("accept_waveform").real("sampling_rate", sampling_rate)
-        if rate != self._whole.sample_rate:
+        if rate != self._options.sample_rate:
             raise ValueError(
-                f"accept_waveform: sampling_rate must be that of the options, {self._whole.sample_rate:g}, got {rate:g}: "
+                f"accept_waveform: sampling_rate must be that of the options, {self._options.sample_rate:g}, got {rate:g}: "
                 "resample the wave or set frame_opts.samp_freq"
             )
         samples = _samples(waveform)
         with self._lock:
             if self._finished:
                 raise RuntimeError("accept_waveform: no samples are taken after input_finished()")
-            wave = np.concatenate([self._tail, samples]) if self._tail.size else samples
-            total = self._total + samples.size
-            reach = total + self._pad - self._plan.length
-            self._compute(wave, total, 0 if reach < 0 else 1 + reach // self._plan.shift)
+            self._frames.append(self._stream.accept(samples))
 
     def input_finished(self) -> None:
         """No more samples will come: with snip_edges=False the last frames, mirrored at the end, are computed."""
         with self._lock:
             if not self._finished:
-                self._compute(self._tail, self._total, self._whole.num_frames(self._total))
+                self._frames.append(self._stream.finish())
                 self._finished = True
-
-    def _compute(self, wave: np.ndarray, total: int, frames: int) -> None:
-        """The frames up to `frames`; wave ends at sample `total`. Nothing is changed before the kernel has returned."""
-        length, shift, done = self._plan.length, self._plan.shift, self._frames.size
-        if frames > done:
-            begin = done * shift - self._pad
-            piece = _mirrored(wave, total, begin, begin + (frames - done - 1) * shift + length)
-            if done == 0:
-                lead = np.zeros(-(-length // shift) * shift, np.float32)
-                lead[:length] = piece[:length]
-                self._frames.append(self._row(piece, self._plan, threads=1))
-                self._lead = lead
-            else:
-                piece = np.concatenate([self._lead, piece])
-                self._frames.append(self._row(piece, self._plan, threads=1)[self._lead.size // shift :])
-        # a mirror image at the end reaches back by less than a frame
-        start = min(self._frames.size * shift - self._pad, total - length)
-        self._tail = wave[max(start - (total - wave.size), 0) :].copy()
-        self._total = total
 
     def is_last_frame(self, frame: int) -> bool:
         """Whether this is the last frame of a finished input."""
@@ -218,15 +183,6 @@ class _Online:
         """Free the n oldest frames. Frames keep their numbers. Raises ValueError when there are fewer."""
         with self._lock:
             self._frames.drop(Door("pop").integer("n", n, 0, self._frames.size - self._frames.first))
-
-
-def _mirrored(wave: np.ndarray, total: int, begin: int, end: int) -> np.ndarray:
-    """Samples begin … end − 1 of a stream of which wave holds the last; those outside [0, total) are mirror images."""
-    first = total - wave.size
-    if begin >= first and end <= total:
-        return wave[begin - first : end - first]
-    at = np.arange(begin, end) % (2 * total)
-    return wave[np.minimum(at, 2 * total - 1 - at) - first]
 
 
 class OnlineMfcc(_Online):

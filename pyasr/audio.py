@@ -108,7 +108,7 @@ def _decode(source: Any, name: str, start: float, duration: float | None, longes
                     )
                 count = min(count, round(duration * rate))
             if not 0 <= count <= longest * rate:
-                raise ValueError(f"load: {name} must last at most {longest:g} s, got {count / rate:.1f} s")
+                raise ValueError(f"load: {name} must last at most longest = {longest:g} s, got {count / rate:.1f} s")
             if first:
                 file.seek(first)
             blocks = [np.zeros(0, np.float32)]

@@ -135,4 +135,4 @@ def test_recordings_longer_than_the_limit_are_left_out(manifest, tmp_path, capsy
     wav(manifest.with_name("07.wav"), np.tile(tone("bc", 7), 30))
     assert cli.main([*argv, *SMALL, "--set", "longest=5", "--json"]) == 0
     skipped = (tmp_path / "run" / "skipped.jsonl").read_text()
-    assert "must last at most 5 s, got 10.0 s" in skipped
+    assert "must last at most longest = 5 s, got 10.0 s" in skipped

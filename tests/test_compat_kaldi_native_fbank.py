@@ -448,4 +448,4 @@ def test_import_brings_no_peer():
         "import pyasr.compat.kaldi_native_fbank, pyasr.compat.torchaudio_kaldi;"
         "assert not {'kaldi_native_fbank', 'torch', 'torchaudio'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")

@@ -181,4 +181,4 @@ def test_features_import_no_extras():
         "import sys, pyasr.features, pyasr.augment; "
         "bad = {'soxr', 'soundfile', 'scipy', 'numba'} & set(sys.modules); assert not bad, bad"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")

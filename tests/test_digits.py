@@ -71,6 +71,9 @@ def test_sibilants_hiss_above_the_vowel():
     for i in range(10):
         spoken = synthesize([4, 7], ("hiss", i))  # not at an edge, where it may be cut
         assert high_share(spoken, "s") > high_share(spoken, "eh")
+    lax = [u for u in (synthesize([4, 6, 4], ("hiss", i)) for i in range(10)) if "ih" in [s for s, _, _ in u.phones]]
+    assert len(lax) >= 6  # the others say a tense vowel, which has a part above 2500 Hz itself
+    assert all(high_share(spoken, "s") > high_share(spoken, "ih") for spoken in lax)
 
 
 def test_faint_consonants_are_cut_at_an_edge_and_nowhere_else():

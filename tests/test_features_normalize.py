@@ -5,7 +5,7 @@ The oracles are the definitions, frame by frame, written out here.
 
 import itertools
 import math
-import pickle
+import pickle  # statistics may travel to worker processes; the package itself never loads one
 import struct
 
 import numpy as np

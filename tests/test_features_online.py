@@ -1,7 +1,7 @@
 """Streams: the bits of the whole wave however it is cut, bounded memory, copies, threads, bad chunks."""
 
 import copy
-import pickle
+import pickle  # streams may travel to worker processes; the package itself never loads one
 import sys
 import threading
 

@@ -11,7 +11,9 @@ import time
 import numpy as np
 import pytest
 
+import pyasr
 from pyasr import checkpoint
+from pyasr.recognizer import CtcRecognizer
 
 soundfile = pytest.importorskip("soundfile", reason="recordings are written with it")
 for package in ("msgspec", "safetensors", "rapidfuzz", "matplotlib", "click"):
@@ -136,6 +138,8 @@ def stopped(recordings, tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted, saved" in stderr and f"--resume {folder.path}" in stderr
+    assert "Traceback" not in stderr and not list(folder.path.rglob(".*"))
+    CtcRecognizer.load(folder.last, pyasr.backend())
     return folder
 
 

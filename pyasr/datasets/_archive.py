@@ -21,6 +21,7 @@ from pyasr._optional import need
 
 MAX_ENTRIES = 150_000  # Speech Commands has 105 836 recordings
 MAX_BYTES = 4 << 30
+LONGEST_NAME = 1024  # bytes of a path inside the archive; 255 of each part
 
 
 def content_hash(root: Path, files: Iterable[Path]) -> str:
@@ -34,10 +35,12 @@ def content_hash(root: Path, files: Iterable[Path]) -> str:
 def extract(archive: Path, target: Path, wanted: Callable[[PurePosixPath], PurePosixPath | None]) -> None:
     """Unpack the regular files that `wanted` gives a place to, as a path relative to `target`; None leaves a member out.
 
-    Raises ValueError for a member that is absolute, climbs out, is a link or a device, or comes twice, and for an archive with
-    more than 150 000 members or 4 GiB. Nothing is written outside `target`.
+    Raises ValueError for a member that is absolute, climbs out, is a link or a device, comes twice, is a file where another has
+    its folder, or has no name or one that is too long, and for an archive with more than 150 000 members or 4 GiB. Nothing is
+    written outside `target`.
     """
     seen: set[PurePosixPath] = set()
+    folders: set[PurePosixPath] = set()
     size = 0
     try:
         with tarfile.open(archive, "r:*") as tar:
@@ -58,7 +61,12 @@ def extract(archive: Path, target: Path, wanted: Callable[[PurePosixPath], PureP
                     raise ValueError(f"{archive.name} has a member that has no name")
                 if place.is_absolute() or ".." in place.parts or place in seen:
                     raise ValueError(f"{archive.name} has a member that comes twice: {member.name!r}")
+                if place in folders or not seen.isdisjoint(place.parents):
+                    raise ValueError(f"{archive.name} has a file and a folder of one name: {member.name!r}")
+                if max(len(os.fsencode(part)) for part in place.parts) > 255 or len(os.fsencode(place)) > LONGEST_NAME:
+                    raise ValueError(f"{archive.name} has a name that is too long: {member.name[:80]!r}")
                 seen.add(place)
+                folders.update(place.parents)
                 size += member.size
                 if size > MAX_BYTES:
                     raise ValueError(f"{archive.name} unpacks to more than {MAX_BYTES} bytes")

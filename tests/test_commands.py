@@ -14,6 +14,7 @@ import pytest
 
 import pyasr
 from pyasr import cli
+from pyasr.features import open_store
 
 soundfile = pytest.importorskip("soundfile", reason="recordings are written with it")
 for package in ("msgspec", "safetensors", "rapidfuzz", "matplotlib", "click", "soxr", "tomli_w"):
@@ -173,34 +174,33 @@ def test_recordings_are_transcribed_one_by_one(ctc, words, spelled, tmp_path, ca
 # ---- features
 
 
-def index_of(out):
-    return [json.loads(line) for line in (out / "index.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 @pytest.mark.parametrize("kind", ["mfcc", "fbank", "spectrogram"])
 def test_features_are_those_of_the_functions(spelled, tmp_path, capsys, kind):
     out, files = tmp_path / "deep" / "out", [spelled / f"{i:02d}.wav" for i in range(3)]
-    assert json.loads(done(capsys, "features", *files, out, "--kind", kind, "--json").out) == {
-        "out": str(out), "kind": kind, "written": 3, "skipped": 0
-    }  # fmt: skip
-    for file, entry in zip(files, index_of(out), strict=True):
-        array = np.load(out / entry["features"])
+    figures = json.loads(done(capsys, "features", *files, out, "--kind", kind, "--json").out)
+    store = open_store(out)
+    counts = {"written": 3, "skipped": 0, "frames": int(store.lengths.sum()), "new": 3}
+    assert figures == {"out": str(out), "kind": kind, **counts}
+    for file, array, entry in zip(files, store, store.entries, strict=True):
         np.testing.assert_array_equal(array, getattr(pyasr, kind)(*pyasr.load(file)))
-        assert (entry["name"], entry["frames"], entry["sample_rate"]) == (str(file), len(array), 8000)
+        assert (entry.name, entry.frames, entry.sample_rate) == (str(file), len(array), 8000)
     other = tmp_path / "resampled"
     done(capsys, "features", files[0], other, "--kind", kind, "--sample-rate", 16000)
     wanted = getattr(pyasr, kind)(*pyasr.load(files[0], 16000))
-    np.testing.assert_array_equal(np.load(other / "000000.npy"), wanted)
+    np.testing.assert_array_equal(np.load(other / "features-00000.npy"), wanted)
     before = {p: p.read_bytes() for p in out.iterdir()}
-    err = done(capsys, "features", files[0], out, code=1).err
-    assert f"{out} is there already and is not overwritten: choose another folder" in err
+    assert "recordings.count was 3, now 1" in done(capsys, "features", files[0], out, "--kind", kind, code=1).err
     assert {p: p.read_bytes() for p in out.iterdir()} == before
+    mine = TREES["write"](tmp_path / "mine", {"index.jsonl": "not ours"})
+    err = done(capsys, "features", files[0], mine, code=1).err
+    assert f"{mine} is there already and is not overwritten: choose another folder" in err
+    assert [p.read_text() for p in mine.iterdir()] == ["not ours"]
 
 
 def test_features_of_a_folder_and_of_a_manifest(spelled, tmp_path, capsys):
-    assert done(capsys, "features", spelled, tmp_path / "a").out == f"wrote 20 arrays to {tmp_path / 'a'}\n"
-    index = index_of(tmp_path / "a")
-    assert [(e["name"], e["text"]) for e in index] == [(f"{i:02d}.wav", text) for i, text in enumerate(SPELLED)]
+    assert done(capsys, "features", spelled, tmp_path / "a").out == f"wrote 20 utterances to {tmp_path / 'a'}\n"
+    index = open_store(tmp_path / "a").entries
+    assert [(e.name, e.text) for e in index] == [(f"{i:02d}.wav", text) for i, text in enumerate(SPELLED)]
     data = tmp_path / "data"
     soundfile.write(data.mkdir() or data / "long.wav", TREES["tone"]("abc", 0), 8000)
     (data / "bad.wav").write_bytes(b"noise")
@@ -212,12 +212,13 @@ def test_features_of_a_folder_and_of_a_manifest(spelled, tmp_path, capsys):
     ]
     path = jsonl(data / "list.jsonl", lines)
     out, err = done(capsys, "features", path, spelled / "03.wav", tmp_path / "b")
-    assert out == f"wrote 3 arrays to {tmp_path / 'b'}, skipped 2 recordings\n"
+    assert out == f"wrote 3 utterances to {tmp_path / 'b'}, skipped 2 recordings\n"
     assert "bad.wav" in err and "line 3: '../outside.wav' leaves the manifest's folder" in err
-    first, second, third = index_of(tmp_path / "b")
-    assert (first["text"], first["speaker"], second["text"], third["text"]) == ("ÿ b", "ann", "a b c", "")
+    store = open_store(tmp_path / "b")
+    first, second, third = store.entries
+    assert (first.text, first.speaker, second.text, third.text) == ("ÿ b", "ann", "a b c", "")
     part = pyasr.mfcc(*pyasr.load(data / "long.wav", start=0.1, duration=0.2))
-    np.testing.assert_array_equal(np.load(tmp_path / "b" / first["features"]), part)
+    np.testing.assert_array_equal(store[0], part)
     err = done(capsys, "features", path, tmp_path / "c", "--strict", code=1).err
     assert "line 3" in err and not (tmp_path / "c").exists()
     assert (
@@ -229,7 +230,7 @@ def test_features_of_a_folder_and_of_a_manifest(spelled, tmp_path, capsys):
 def test_no_name_leads_out_of_the_folder(tmp_path, capsys):
     data, out = tmp_path / "data", tmp_path / "out"
     cuts = []
-    for i, name in enumerate(("../../escaped", "/escaped", "a/b/c", "..", "x\\..\\y", "000000.npy")):
+    for i, name in enumerate(("../../escaped", "/escaped", "a/b/c", "..", "x\\..\\y", "features-00000.npy")):
         TREES["write"](data, {f"{i}.wav": recording("ab", i)})
         source = {"type": "file", "channels": [0], "source": f"{i}.wav"}
         cuts.append(
@@ -240,8 +241,9 @@ def test_no_name_leads_out_of_the_folder(tmp_path, capsys):
     before = set(tmp_path.rglob("*"))
     done(capsys, "features", path, out)
     made = set(tmp_path.rglob("*")) - before
-    assert made == {out, out / "index.jsonl", *(out / f"{i:06d}.npy" for i in range(len(cuts)))}
-    assert [e["name"] for e in index_of(out)] == [cut["id"] for cut in cuts]
+    names = ("index.jsonl", "cuts.jsonl", "skipped.jsonl", "options.json", "features-00000.npy")
+    assert made == {out, *(out / name for name in names)}
+    assert list(open_store(out).names) == [cut["id"] for cut in cuts]
 
 
 # ---- download

@@ -7,7 +7,7 @@ import sys
 import click
 
 import pyasr
-from pyasr.cli import _data, _train, _use
+from pyasr.cli import _data, _features, _train, _use
 
 
 def main(argv: list[str]) -> int:
@@ -46,5 +46,5 @@ def info(arguments: tuple[str, ...]) -> int:
     return module.main(arguments)
 
 
-for one in (_train.train, _use.evaluate, _use.transcribe, _data.features, _data.download, _data.plot, info):
+for one in (_train.train, _use.evaluate, _use.transcribe, _features.features, _data.download, _data.plot, info):
     command.add_command(one)

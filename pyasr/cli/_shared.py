@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,18 @@ def note(words: str) -> None:
 def show_json(data: dict[str, Any]) -> None:
     """One line."""
     print(json.dumps(data, ensure_ascii=False))
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """key=value, where the value is TOML, or True, False or .5 as Python spells them, or else taken as it stands."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not key:
+        raise click.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="--set")
+    spelled = {"True": "true", "False": "false"}.get(value, f"0{value}" if value.startswith(".") else value)
+    try:
+        return key, tomllib.loads(f"value = {spelled}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
 
 
 def score_line(score: Score, model: str, *, synthetic: bool = False) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import time
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from pyasr.cli._shared import (
     progress_bar,
     runs_ops,
     score_line,
+    setting,
     show_json,
     strict_option,
 )  # fmt: skip
@@ -86,7 +86,7 @@ def train(
     else:
         assert source is not None
         chosen = {} if config is None else {name: value for name, value in read_toml(config).items() if name != "run"}
-        chosen |= dict(_setting(text) for text in settings)
+        chosen |= dict(setting(text) for text in settings)
         chosen |= {name: value for name, value in (*shortcuts.items(), ("model", model)) if value is not None}
         try:  # what is wrong is said before the corpus is read
             asked = options_for("", "lstm_ctc", chosen)
@@ -119,18 +119,6 @@ def train(
         show_json(result.as_json())
     else:
         _tell(result, out)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """key=value, where the value is TOML, or True, False or .5 as Python spells them, or else taken as it stands."""
-    key, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not key:
-        raise click.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="--set")
-    spelled = {"True": "true", "False": "false"}.get(value, f"0{value}" if value.startswith(".") else value)
-    try:
-        return key, tomllib.loads(f"value = {spelled}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value
 
 
 def _watched(quiet: bool, run: Any) -> Result:

@@ -1,6 +1,7 @@
 """Drop-ins: the names, arguments and defaults of other packages over the functions of this one.
 
-Nothing is imported until it is asked for, and no drop-in imports its peer:
+Nothing is imported until it is asked for, and no drop-in imports its peer. `pyasr.compat.lhotse` is none: lhotse reads our files
+with it.
 
     import pyasr.compat.kaldi_native_fbank as knf
     import pyasr.compat.torchaudio_kaldi as kaldi

@@ -4,12 +4,14 @@ from pyasr.features.batch import batch
 from pyasr.features.extract import PRESETS, fbank, mfcc, spectrogram
 from pyasr.features.normalize import Cmvn, cmvn, sliding_cmvn
 from pyasr.features.online import OnlineFeatures
+from pyasr.features.store import FeatureStore, open_store
 from pyasr.features.transform import delta_filters, deltas, stack, subsample
 from pyasr.ops._plan import MfccOptions
 
 __all__ = [
     "PRESETS",
     "Cmvn",
+    "FeatureStore",
     "MfccOptions",
     "OnlineFeatures",
     "batch",
@@ -18,6 +20,7 @@ __all__ = [
     "deltas",
     "fbank",
     "mfcc",
+    "open_store",
     "sliding_cmvn",
     "spectrogram",
     "stack",

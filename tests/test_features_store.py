@@ -1,6 +1,8 @@
 """A folder of features ends with the same bytes, whatever the threads and wherever it was stopped; damage is refused in words."""
 
+import errno
 import json
+import os
 import random
 import runpy
 import shutil
@@ -154,18 +156,22 @@ def test_strict_keeps_what_came_before_the_bad_one(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize("flush", [1, 1 << 20])
 def test_threads_and_flushes_change_no_byte(corpus, whole, tmp_path, monkeypatch, threads, flush):
     monkeypatch.setattr(shards, "FLUSH_BYTES", flush)
+    monkeypatch.setattr(extraction, "WAITING_BYTES", 20_000)  # room shrinks when a longer recording comes
     assert bytes_of(make(corpus, tmp_path, monkeypatch, "--threads", threads)) == bytes_of(whole)
 
 
-def test_a_bounded_number_of_utterances_is_in_memory(corpus, monkeypatch):
+@pytest.mark.parametrize(("most", "waiting", "begun_after"), [(3, 1 << 20, (7, 8, 9, 10)), (32, 1, (5, 6, 7, 8))])
+def test_a_bounded_number_of_utterances_is_in_memory(corpus, monkeypatch, most, waiting, begun_after):
     begun, submit = [], ThreadPoolExecutor.submit
     monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda *a: begun.append(a) or submit(*a))
+    monkeypatch.setattr(extraction, "MOST", most)
+    monkeypatch.setattr(extraction, "WAITING_BYTES", waiting)
     utterances = manifest.load(corpus).utterances
     job = extraction.Job(utterances, "mfcc", pyasr.MfccOptions(sample_rate=8000.0))
     items = extraction._in_order(job, 0, 2)
-    for taken in range(5):
+    for wanted in begun_after:
         next(items)
-        assert len(begun) == 2 * extraction.WINDOW + taken
+        assert len(begun) == wanted
     items.close()
     assert len(begun) < len(utterances)
 
@@ -288,6 +294,24 @@ def stopped(corpus, home, monkeypatch, after=9):
     with monkeypatch.context() as patch:
         patch.setattr(shards.StoreWriter, "add", add_or_stop)
         return make(corpus, home, monkeypatch, code=130)
+
+
+def test_a_full_disk_costs_what_was_not_flushed(corpus, whole, tmp_path, monkeypatch, capsys):
+    sync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 30:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(shards, "FLUSH_BYTES", 4000)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        out = make(corpus, tmp_path, monkeypatch, code=1)
+    assert "No space left on device" in capsys.readouterr().err and 0 < progress(out) < 21
+    make(corpus, tmp_path, monkeypatch)
+    assert bytes_of(out) == bytes_of(whole)
 
 
 def test_what_was_written_behind_the_last_flush_is_cut_off(corpus, whole, tmp_path, monkeypatch, capsys):

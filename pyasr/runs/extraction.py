@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,8 @@ from pyasr.ops._plan import MfccOptions
 from pyasr.runs.shards import Extracted, Progress, StoreWriter
 
 SHARD_BYTES = 256 << 20
-WINDOW = 4  # utterances per thread that are in memory at once
+# Utterances under way: two per thread, and while features wait for the disk up to 32 per thread or 64 MiB of the largest seen.
+LEAST, MOST, WAITING_BYTES = 2, 32, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def extract(
 ) -> Progress:
     """Fill `folder`, or go on where a stopped call of the same job left it; what was done in all.
 
-    Whole utterances are decoded and computed in `threads` threads, four of them per thread in memory, and written in order, so
+    Whole utterances are decoded and computed in `threads` threads, a bounded number of them in memory, and written in order, so
     the files have the same bytes for any number. What cannot be used is skipped with its reason: a recording that pyasr.load
     refuses, of another rate, or shorter than a frame.
 
@@ -112,14 +114,15 @@ def extract(
             return writer.progress
         watch.on_start(writer.progress.done, len(job.utterances))
         try:
-            for done, item in enumerate(_in_order(job, writer.progress.done, threads), writer.progress.done + 1):
-                if isinstance(item, Skipped):
-                    if strict:
-                        writer.flush()
-                        raise ValueError(f"{item.name}: {item.reason}")
-                    watch.on_skip(item)
-                writer.add(done, item)
-                watch.on_recording(item.samples / job.options.sample_rate if isinstance(item, Extracted) else 0.0)
+            with closing(_in_order(job, writer.progress.done, threads)) as items:
+                for done, item in enumerate(items, writer.progress.done + 1):
+                    if isinstance(item, Skipped):
+                        if strict:
+                            writer.flush()
+                            raise ValueError(f"{item.name}: {item.reason}")
+                        watch.on_skip(item)
+                    writer.add(done, item)
+                    watch.on_recording(item.samples / job.options.sample_rate if isinstance(item, Extracted) else 0.0)
             writer.finish()
         except KeyboardInterrupt as e:
             writer.flush()
@@ -130,17 +133,19 @@ def extract(
         return writer.progress
 
 
-def _in_order(job: Job, done: int, threads: int) -> Iterator[Extracted | Skipped]:
+def _in_order(job: Job, done: int, threads: int) -> Generator[Extracted | Skipped, None, None]:
     """What each utterance after the first `done` gave, in their order, with a bounded number under way."""
-    rest = islice(job.utterances, done, None)
-    pool = ThreadPoolExecutor(threads)
+    rest, largest = islice(job.utterances, done, None), 1
+    pool, waiting = ThreadPoolExecutor(threads), deque[Future[Extracted | Skipped]]()
     try:
-        waiting: deque[Future[Extracted | Skipped]] = deque(
-            pool.submit(_extracted, job, u) for u in islice(rest, WINDOW * threads)
-        )
+        waiting.extend(pool.submit(_extracted, job, u) for u in islice(rest, LEAST * threads))
         while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(_extracted, job, u) for u in islice(rest, 1))
+            item = waiting.popleft().result()
+            if isinstance(item, Extracted):
+                largest = max(largest, item.features.nbytes)
+            room = max(LEAST * threads, min(MOST * threads, WAITING_BYTES // largest))
+            waiting.extend(pool.submit(_extracted, job, u) for u in islice(rest, max(0, room - len(waiting))))
+            yield item
     finally:
         pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C no other utterance is begun
 

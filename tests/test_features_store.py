@@ -62,6 +62,13 @@ def make(corpus, home, monkeypatch, *argv, code=0):
     return home / "out"
 
 
+def within(corpus):
+    """The manifest without the line that leaves its folder."""
+    path = corpus.with_name("within.jsonl")
+    path.write_text("".join(corpus.read_text("utf-8").splitlines(True)[:-1]), "utf-8")
+    return path
+
+
 def bytes_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -133,8 +140,7 @@ def test_bad_recordings_are_named_and_lose_nothing_else(corpus, whole, tmp_path,
     wanted = {"out": "out", "kind": "fbank", "written": 15, "skipped": 7, "frames": frames, "new": 21}
     assert json.loads(printed) == wanted and all(f"pyasr: skipped {name}: " in notes for name in BAD)
     assert bytes_of(out) == bytes_of(whole)
-    (corpus.parent / "clean.jsonl").write_text("".join(corpus.read_text("utf-8").splitlines(True)[:-1]), "utf-8")
-    make(corpus.parent / "clean.jsonl", tmp_path / "strict", monkeypatch, "--strict", code=1)
+    make(within(corpus), tmp_path / "strict", monkeypatch, "--strict", code=1)
     assert "pyasr: cut.wav: " in capsys.readouterr().err
 
 
@@ -174,6 +180,15 @@ def test_a_bounded_number_of_utterances_is_in_memory(corpus, monkeypatch, most, 
         assert len(begun) == wanted
     items.close()
     assert len(begun) < len(utterances)
+
+
+def test_a_bar_on_a_terminal_changes_nothing(corpus, whole, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pyasr.cli._features.is_terminal", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich draws
+    assert bytes_of(make(corpus, tmp_path, monkeypatch)) == bytes_of(whole)
+    printed = capsys.readouterr()
+    assert "wrote 15 utterances to out, skipped 7 recordings\n" in printed.out and "x real time" in printed.out
+    assert "pyasr: skipped nan.wav: " in printed.out + printed.err
 
 
 # ---- stops
@@ -332,7 +347,10 @@ def test_a_finished_folder_is_left_alone(corpus, whole, tmp_path, monkeypatch, c
     make(corpus, tmp_path, monkeypatch)
     assert capsys.readouterr().out.endswith("out is finished already: 15 utterances, skipped 7 recordings\n")
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
-    make(corpus.parent / "clean.jsonl", tmp_path, monkeypatch, code=1)
+    written = (out / "options.json").read_text("utf-8")
+    (out / "options.json").write_text(written.replace('  "htk_mode": false,\n', ""), "utf-8")  # from an older version
+    make(corpus, tmp_path, monkeypatch)
+    make(within(corpus), tmp_path, monkeypatch, code=1)
     assert "recordings.sha256 was" in capsys.readouterr().err
 
 

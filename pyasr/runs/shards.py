@@ -134,6 +134,8 @@ class StoreWriter:
 
     def _compare(self, there: dict[str, Any]) -> None:
         """Raise unless the folder was begun with the same settings; who computed them does not matter when all is done."""
+        if isinstance(there.get("options"), dict):  # an option that came later had its default
+            there = there | {"options": {f.name: f.default for f in fields(MfccOptions)} | there["options"]}
         left_out = {"result", "computed_by"} if "result" in there else {"result"}
         ours, theirs = ({k: v for k, v in _flat(s) if k.split(".")[0] not in left_out} for s in (self._settings, there))
         wrong = [k for k in (*ours, *(theirs.keys() - ours.keys())) if ours.get(k) != theirs.get(k)]

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from pyasr.ops import why_not
+from pyasr.ops._fft import fft_radices, fft_tables
 from pyasr.ops._op import backend
-from pyasr.ops._plan import EPSILON, WINDOWS, MfccOptions, fft_radices, fft_tables, make_plan
+from pyasr.ops._options import EPSILON, WINDOWS, MfccOptions
+from pyasr.ops._plan import make_plan
 
 needs_cpp = pytest.mark.skipif(why_not("cpp") is not None, reason="no native code in this install")
 COLUMNS = [c for c in ("numpy", "numba", "cpp") if why_not(c) is None]

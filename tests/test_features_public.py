@@ -8,7 +8,8 @@ import pytest
 import pyasr
 from pyasr.ops import why_not
 from pyasr.ops._op import backend
-from pyasr.ops._plan import MfccOptions, make_plan
+from pyasr.ops._options import MfccOptions
+from pyasr.ops._plan import make_plan
 
 needs_cpp = pytest.mark.skipif(why_not("cpp") is not None, reason="no native code in this install")
 COLUMNS = [c for c in ("numpy", "numba", "cpp") if why_not(c) is None]

@@ -12,7 +12,8 @@ import pytest
 
 from pyasr.ops import rows, why_not
 from pyasr.ops._op import backend, has
-from pyasr.ops._plan import MfccOptions, make_plan
+from pyasr.ops._options import MfccOptions
+from pyasr.ops._plan import make_plan
 
 HERE = Path(__file__).parent / "oracle"
 COLUMNS = [c for c in ("numpy", "numba", "cpp") if why_not(c) is None]

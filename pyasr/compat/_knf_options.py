@@ -11,8 +11,8 @@ import numpy as np
 
 from pyasr.compat._words import words_of
 from pyasr.ops._door import Door
-from pyasr.ops._plan import EPSILON
-from pyasr.ops._plan import MfccOptions as PlanOptions
+from pyasr.ops._options import EPSILON
+from pyasr.ops._options import MfccOptions as PlanOptions
 
 DITHER = 3e-5  # the peer's default: no noise here
 

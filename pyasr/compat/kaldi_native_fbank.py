@@ -25,7 +25,7 @@ import numpy as np
 from pyasr.compat._knf_options import FbankOptions, FrameExtractionOptions, MelBanksOptions, MfccOptions, options_of
 from pyasr.features import OnlineFeatures
 from pyasr.ops._door import Door
-from pyasr.ops._plan import LARGEST_SAMPLE
+from pyasr.ops._options import LARGEST_SAMPLE
 
 __all__ = ["FbankOptions", "FrameExtractionOptions", "MelBanksOptions", "MfccOptions", "OnlineFbank", "OnlineMfcc"]
 

@@ -25,7 +25,7 @@ import numpy as np
 from pyasr import features
 from pyasr.compat._words import words_of
 from pyasr.ops._door import Door
-from pyasr.ops._plan import MfccOptions, unknown
+from pyasr.ops._options import MfccOptions, unknown
 
 __all__ = ["fbank", "mfcc", "spectrogram"]
 

@@ -1,12 +1,13 @@
-"""Features of recordings: mfcc, fbank and spectrogram as Kaldi computes them, and what is done to them afterwards."""
+"""Features of recordings: mfcc, fbank and spectrogram in every dialect, and what is done to them afterwards."""
 
 from pyasr.features.batch import batch
-from pyasr.features.extract import PRESETS, fbank, mfcc, spectrogram
+from pyasr.features.extract import fbank, mfcc, spectrogram
 from pyasr.features.normalize import Cmvn, cmvn, sliding_cmvn
 from pyasr.features.online import OnlineFeatures
 from pyasr.features.store import FeatureStore, open_store
+from pyasr.features.presets import PRESETS, explain, preset
 from pyasr.features.transform import delta_filters, deltas, stack, subsample
-from pyasr.ops._plan import MfccOptions
+from pyasr.ops._options import MfccOptions
 
 __all__ = [
     "PRESETS",
@@ -18,9 +19,11 @@ __all__ = [
     "cmvn",
     "delta_filters",
     "deltas",
+    "explain",
     "fbank",
     "mfcc",
     "open_store",
+    "preset",
     "sliding_cmvn",
     "spectrogram",
     "stack",

@@ -10,7 +10,7 @@ import numpy as np
 from pyasr.features.extract import plan_of, samples_of
 from pyasr.ops import backend
 from pyasr.ops._door import Door
-from pyasr.ops._plan import MfccOptions
+from pyasr.ops._options import MfccOptions
 from pyasr.ops.mfcc import check_samples
 
 LAYOUTS = ("BTF", "TBF", "concatenated")

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from pyasr.features.presets import PRESETS, preset
 from pyasr.ops import backend
 from pyasr.ops._door import Door
-from pyasr.ops._plan import MfccOptions, MfccPlan, make_plan, unknown
+from pyasr.ops._options import MfccOptions, unknown
+from pyasr.ops._plan import MfccPlan, make_plan
 from pyasr.ops.mfcc import WAVES
-
-# What a preset changes. "kaldi" is the defaults of compute-mfcc-feats, compute-fbank-feats and
-# compute-spectrogram-feats without dither.
-PRESETS: dict[str, dict[str, Any]] = {"kaldi": {}}
 
 LONGEST = 2**40  # samples; two years at 16 kHz
 
@@ -36,21 +34,20 @@ def _cached_plan(
             door.type_error(unknown("keyword", name, [n for n in _NAMES if n != "sample_rate"]))
         if name in _STOP[kind]:
             door.type_error(f"{name} has no meaning for {kind}")
+    values |= _STOP[kind]
     if isinstance(options, MfccOptions):
         if options.sample_rate != sample_rate:
             door.value_error(
                 f"sample_rate must be that of the options, {options.sample_rate:g}, got {sample_rate:g}: resample the "
                 "wave or change the options"
             )
-        start = options
+        chosen = dataclasses.replace(options, **values)
     else:
         name = "kaldi" if options is None else options
         if name not in PRESETS:
-            door.value_error(unknown("options", name, tuple(PRESETS)))
-        values = {**PRESETS[name], **values, "sample_rate": sample_rate}
-        start = None
-    values |= _STOP[kind]
-    plan = make_plan(MfccOptions(**values) if start is None else dataclasses.replace(start, **values))
+            door.value_error(unknown("options", name, PRESETS))
+        chosen = preset(name, sample_rate, **values)
+    plan = make_plan(chosen)
     if plan.kind != kind:
         door.value_error(f"options must keep num_mels and num_ceps above 0, got {plan.options.num_mels} and "
                          f"{plan.options.num_ceps}")  # fmt: skip

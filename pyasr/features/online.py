@@ -10,7 +10,8 @@ import numpy as np
 from pyasr.features.extract import plan_of, samples_of
 from pyasr.ops import backend
 from pyasr.ops._door import Door
-from pyasr.ops._plan import MfccOptions, make_plan
+from pyasr.ops._options import MfccOptions
+from pyasr.ops._plan import make_plan
 from pyasr.ops.mfcc import check_samples
 
 _CHUNK = 1024  # samples, 20 ms at 48 kHz; a longer chunk takes memory of its own for the time of its call

@@ -9,7 +9,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from pyasr.ops._plan import EPSILON, MfccPlan, sample_scale
+from pyasr.ops._options import EPSILON
+from pyasr.ops._plan import MfccPlan, sample_scale
 from pyasr.ops.mfcc import check
 
 

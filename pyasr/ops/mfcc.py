@@ -1,6 +1,7 @@
-"""mfcc, fbank and spectrogram: Kaldi's features of one wave, [T, F] float32.
+"""mfcc, fbank and spectrogram: features of one wave, [T, F] float32.
 
 Per frame: x −= mean; energy = log Σx²; x[i] −= p·x[i−1]; x *= window; |FFT|² or |FFT|; mel filters; log; DCT and lifter.
+Over the wave, where an option asks for it: a floor under the logs relative to the largest one; normalization.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ from typing import Any
 import numpy as np
 
 from pyasr.ops._door import Door
+from pyasr.ops._frames import frame_block, noise, padded
 from pyasr.ops._op import Row
-from pyasr.ops._plan import EPSILON, MfccOptions, MfccPlan, largest_sample, make_plan, sample_scale
+from pyasr.ops._options import SMALLEST_FLOOR, MfccOptions
+from pyasr.ops._plan import MfccPlan, largest_sample, make_plan
 
+NAN = ("raise", "propagate")
 WAVES = (np.dtype(np.int16), np.dtype(np.float32), np.dtype(np.float64))
 
 
-def check(op: str, wave: Any, plan: Any, out: Any, threads: Any) -> np.ndarray:
+def check(
+    op: str, wave: Any, plan: Any, out: Any, threads: Any, nan: Any = "raise", first_frame: Any = 0
+) -> np.ndarray:
     """Raise for bad arguments; return the array to fill, [T, F] float32."""
     door = Door(op)
     if not isinstance(plan, MfccPlan):
@@ -24,6 +30,8 @@ def check(op: str, wave: Any, plan: Any, out: Any, threads: Any) -> np.ndarray:
     if plan.kind != op:
         door.value_error(f"plan must be one for {op}, got one for {plan.kind}")
     door.threads(threads)
+    door.choice("nan", nan, NAN)
+    door.integer("first_frame", first_frame, 0, 2**62)
     door.array("wave", wave, WAVES)
     door.read("wave", wave, "N", wave.dtype)
     frames = plan.options.num_frames(wave.size)
@@ -35,12 +43,15 @@ def check(op: str, wave: Any, plan: Any, out: Any, threads: Any) -> np.ndarray:
         door.write("out", out, "T F", np.float32)
         door.no_overlap(wave=wave, out=out)
     if wave.dtype.kind == "f":
-        check_samples(door, wave, plan.options)
+        check_samples(door, wave, plan.options, nan=nan)
     return out
 
 
-def check_samples(door: Door, wave: np.ndarray, options: MfccOptions, name: str = "wave", offset: int = 0) -> None:
-    """Raise for a sample that is not finite, or too large for its scale; sample 0 is named as the one at offset."""
+def check_samples(
+    door: Door, wave: np.ndarray, options: MfccOptions, name: str = "wave", offset: int = 0, nan: str = "raise"
+) -> None:
+    """Raise for a sample that is not finite (unless nan is "propagate") or too large for its scale; sample 0 is named as the
+    one at offset."""
     limit = largest_sample(options)
     for begin in range(0, wave.size, 1 << 20):
         part = wave[begin : begin + (1 << 20)]
@@ -48,8 +59,11 @@ def check_samples(door: Door, wave: np.ndarray, options: MfccOptions, name: str 
         if good.all():
             continue
         bad = np.flatnonzero(~np.isfinite(part))
-        if bad.size:
+        if bad.size and nan == "raise":
             door.value_error(f"{name} must be finite, got {float(part[bad[0]])!r} at {offset + begin + int(bad[0])}")
+        good[bad] = True
+        if good.all():
+            continue
         first = int(np.flatnonzero(~good)[0])
         value, at = float(part[first]), offset + begin + first
         if options.scale is None:
@@ -59,60 +73,75 @@ def check_samples(door: Door, wave: np.ndarray, options: MfccOptions, name: str 
         door.value_error(f"{name} must lie within {limit!r} for scale={float(options.scale)!r}, got {value!r} at {at}")
 
 
-def reflect(i: np.ndarray, n: int) -> np.ndarray:
-    """Indices outside [0, n) mirrored at the ends, the end samples repeated: −1 → 0, n → n−1, as often as it takes."""
-    i = i % (2 * n)
-    return np.where(i < n, i, 2 * n - 1 - i)
+def log_of(x: np.ndarray, plan: MfccPlan) -> np.ndarray:
+    o = plan.options
+    if o.floor_mode == "max":
+        x = np.maximum(x, o.floor)
+    elif o.floor_mode == "add":
+        x = x + o.floor
+    else:
+        x = np.where(x == 0, o.floor, x)
+    return np.log(np.maximum(x, SMALLEST_FLOOR)) * plan.log_gain + plan.log_offset
 
 
-def frame_block(wave: np.ndarray, plan: MfccPlan, first: int, count: int) -> np.ndarray:
-    """Frames first … first+count−1 at int16 scale, [count, length] float64."""
-    start = 0 if plan.options.snip_edges else plan.shift // 2 - plan.length // 2
-    index = start + plan.shift * np.arange(first, first + count)[:, None] + np.arange(plan.length)
-    return wave[reflect(index, wave.size)].astype(np.float64) * sample_scale(plan.options, wave.dtype)
-
-
-def features_of(x: np.ndarray, plan: MfccPlan) -> np.ndarray:
-    """Frames x [T, length] at int16 scale → [T, F], all in float64."""
+def spectra(x: np.ndarray, plan: MfccPlan) -> tuple[np.ndarray, np.ndarray]:
+    """Frames x [T, length] at full_scale → spectra [T, N/2 + 1] and energies [T], all in float64."""
     o = plan.options
     if o.remove_dc:
         x = x - x.mean(axis=1, keepdims=True)
     energy = (x**2).sum(axis=1)
-    x = x - o.preemph * np.concatenate([x[:, :1], x[:, :-1]], axis=1)
+    if not o.preemph_signal:
+        x = x - o.preemph * np.concatenate([x[:, :1], x[:, :-1]], axis=1)
     x = x * plan.window
-    if not o.raw_energy:
+    if o.energy == "windowed":
         energy = (x**2).sum(axis=1)
-    energy = np.log(np.maximum(energy, EPSILON))
-    if o.energy_floor > 0:
-        energy = np.maximum(energy, np.log(o.energy_floor))
-
-    spectrum = np.fft.rfft(x, plan.fft_size)  # [T, fft_size/2 + 1]
+    spectrum = np.fft.rfft(x * plan.spectrum_gain, plan.fft_size)
     power = spectrum.real**2 + spectrum.imag**2
     if not o.use_power:
         power = np.sqrt(power)
-    if plan.kind == "spectrogram":
-        y = np.log(np.maximum(power, EPSILON))
-        if o.energy != "none":
-            y[:, 0] = energy
-        return y
+    return power, power.sum(axis=1) if o.energy == "spectral" else energy
 
-    y = np.empty((len(x), o.num_mels))
-    for j, begin in enumerate(plan.mel_begin):
-        weight = plan.mel_weight[plan.mel_offset[j] : plan.mel_offset[j + 1]]
-        y[:, j] = power[:, begin : begin + weight.size] @ weight
-    if o.htk_mode:
-        y = np.maximum(y, 1.0)
-    if o.use_log_fbank:
-        y = np.log(np.maximum(y, EPSILON))
+
+def log_energy(energy: np.ndarray, plan: MfccPlan) -> np.ndarray:
+    """Always the natural logarithm; its floor is that of the other logs, and energy_floor."""
+    o = plan.options
+    if o.floor_mode == "add":
+        energy = energy + o.floor
+    elif o.floor_mode == "zero":
+        energy = np.where(energy == 0, o.floor, energy)
+    return np.log(np.maximum(energy, max(o.energy_floor, o.floor if o.floor_mode == "max" else SMALLEST_FLOOR)))
+
+
+def bands(power: np.ndarray, plan: MfccPlan) -> np.ndarray:
+    """Spectra → log spectra or log mel energies, [T, N/2 + 1] or [T, M]."""
+    o = plan.options
+    if plan.kind == "spectrogram":
+        y = power
+    else:
+        y = np.empty((len(power), o.num_mels))
+        for j, begin in enumerate(plan.mel_begin):
+            weight = plan.mel_weight[plan.mel_offset[j] : plan.mel_offset[j + 1]]
+            y[:, j] = power[:, begin : begin + weight.size] @ weight
+        if o.htk_mode:
+            y = np.maximum(y, 1.0)
+    return log_of(y, plan) if o.use_log_fbank else y
+
+
+def columns(y: np.ndarray, energy: np.ndarray, plan: MfccPlan) -> np.ndarray:
+    """Bands and energies → features [T, F]."""
+    o = plan.options
+    if plan.kind == "spectrogram":
+        if o.energy != "none":
+            y[:, 0] = log_energy(energy, plan)
+        return y
     if plan.kind == "fbank":
         if o.energy == "none":
             return y
-        columns = [y, energy[:, None]] if o.htk_compat else [energy[:, None], y]
-        return np.concatenate(columns, axis=1)
-
+        parts = [log_energy(energy, plan)[:, None], y]
+        return np.concatenate(parts[::-1] if o.htk_compat else parts, axis=1)
     c = y @ plan.dct.T
     if o.energy != "none":
-        c[:, 0] = energy
+        c[:, 0] = log_energy(energy, plan)
     if o.htk_compat:
         c = np.roll(c, -1, axis=1)
         if o.energy == "none":
@@ -120,27 +149,81 @@ def features_of(x: np.ndarray, plan: MfccPlan) -> np.ndarray:
     return c
 
 
-def compute(op: str, wave: Any, plan: Any, out: Any, threads: Any) -> np.ndarray:
-    out = check(op, wave, plan, out, threads)
+def normalized(y: np.ndarray, how: str | None) -> np.ndarray:
+    """NeMo's: the unbiased deviation, plus 10⁻⁵; a single value has none."""
+    if how is None or len(y) == 0:
+        return y
+    axis = 0 if how == "per_feature" else None
+    count = y.shape[0] if axis == 0 else y.size
+    spread = ((y - y.mean(axis=axis)) ** 2).sum(axis=axis) / max(count - 1, 1)
+    return (y - y.mean(axis=axis)) / (np.sqrt(spread) + 1e-5)
+
+
+def touched(wave: np.ndarray, plan: MfccPlan, frames: int) -> np.ndarray:
+    """The frames [T] bool that see a sample that is not finite."""
+    bad = ~np.isfinite(wave)
+    if plan.options.preemph_signal:
+        bad[1:] |= bad[:-1].copy()
+    out = np.zeros(frames, bool)
+    for f in range(frames):
+        at = padded(plan.start + plan.shift * f + np.arange(plan.length), wave.size, plan.options.padding)
+        out[f] = (bad[at] & (at >= 0)).any()
+    return out | (out.any() and (plan.options.dynamic_range is not None or plan.options.normalize is not None))
+
+
+def compute(
+    op: str, wave: Any, plan: Any, out: Any, threads: Any, nan: str = "raise", first_frame: int = 0
+) -> np.ndarray:
+    out = check(op, wave, plan, out, threads, nan, first_frame)
+    o, frames = plan.options, len(out)
+    if wave.dtype.kind == "f" and not (finite := np.isfinite(wave)).all():
+        marked = touched(wave, plan, frames)
+        compute(op, np.where(finite, wave, 0).astype(wave.dtype), plan, out, threads, first_frame=first_frame)
+        out[marked] = np.nan
+        return out
     block = max(1, 2**20 // plan.fft_size)  # frames at a time: memory stays bounded
-    for first in range(0, len(out), block):
-        count = min(block, len(out) - first)
-        out[first : first + count] = features_of(frame_block(wave, plan, first, count), plan)
+    whole = o.dynamic_range is not None or o.normalize is not None
+    kept = np.empty((frames, max(len(plan.mel_begin), plan.features))) if whole else None
+    for first in range(0, frames, block):
+        count = min(block, frames - first)
+        x = frame_block(wave, plan, first, count)
+        if o.dither:
+            x = x + o.dither * noise(first_frame + np.arange(first, first + count), plan.length, o.dither_seed)
+        power, energy = spectra(x, plan)
+        y = bands(power, plan)
+        if o.dynamic_range is None:
+            y = columns(y, energy, plan)
+        target = out if kept is None else kept
+        target[first : first + count, : y.shape[1]] = y
+    if kept is not None and frames:
+        if o.dynamic_range is not None:
+            kept = kept[:, : len(plan.mel_begin) or plan.features]
+            kept = columns(np.maximum(kept, kept.max() - plan.dynamic_range), np.zeros(frames), plan)
+        out[...] = normalized(kept[:, : plan.features], o.normalize)
     return out
 
 
-def mfcc(wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None) -> np.ndarray:
-    return compute("mfcc", wave, plan, out, threads)
+def mfcc(
+    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None, nan: str = "raise",
+    first_frame: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Cepstra of one wave [N]. nan="propagate": frames that see a sample that is not finite are NaN. first_frame: the number of
+    the first frame, for dither."""
+    return compute("mfcc", wave, plan, out, threads, nan, first_frame)
 
 
-def fbank(wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None) -> np.ndarray:
-    return compute("fbank", wave, plan, out, threads)
+def fbank(
+    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None, nan: str = "raise",
+    first_frame: int = 0,
+) -> np.ndarray:  # fmt: skip
+    return compute("fbank", wave, plan, out, threads, nan, first_frame)
 
 
 def spectrogram(
-    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None
-) -> np.ndarray:
-    return compute("spectrogram", wave, plan, out, threads)
+    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None, nan: str = "raise",
+    first_frame: int = 0,
+) -> np.ndarray:  # fmt: skip
+    return compute("spectrogram", wave, plan, out, threads, nan, first_frame)
 
 
 # The plans of the examples, by row and name.

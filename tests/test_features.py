@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyasr.ops import why_not
-from pyasr.ops._fft import fft_radices, fft_tables
+from pyasr.ops._fft import bluestein_tables, fft_radices, fft_tables, next_smooth
 from pyasr.ops._op import backend
 from pyasr.ops._options import EPSILON, WINDOWS, MfccOptions
 from pyasr.ops._plan import make_plan
@@ -246,7 +246,7 @@ def test_every_fft_size(length, rounded):
     assert np.abs(got - want).max() <= 2e-6 * want.max()
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 8, 12, 35, 64, 200, 551])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 8, 12, 45, 64, 200, 256, 540, 1024, 1728])
 def test_fft_tables(n):
     x = np.random.default_rng(n).standard_normal(n) + 1j
     radices = fft_radices(n)
@@ -255,12 +255,24 @@ def test_fft_tables(n):
     for r in radices:
         q = m // r
         w = table[at : at + q * (r - 1)].reshape(q, r - 1)
-        at += q * (r - 1) + (0 if r in (2, 4) else r)
+        at += q * (r - 1)
         blocks = np.fft.fft(y.reshape(-1, r, q), axis=1)
         blocks[:, 1:] *= w.T
         y, m = blocks.reshape(-1), q
     assert at == len(table)
     np.testing.assert_allclose(y[order], want, atol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "length"), [(3, 2), (7, 7), (14, 9), (101, 101), (1102, 1102), (1103, 400)])
+def test_bluestein_tables(n, length):
+    points = next_smooth(length + n // 2)
+    order = fft_tables(points, fft_radices(points))[1]
+    chirp, response = bluestein_tables(n, length, order)
+    x = np.random.default_rng(n).standard_normal(length)
+    spectrum = np.empty(points, complex)
+    spectrum[order] = np.fft.fft(x * chirp, points)
+    got = np.fft.ifft((spectrum * response * points)[order])[: n // 2 + 1]
+    np.testing.assert_allclose(np.abs(got), np.abs(np.fft.rfft(x, n)), atol=1e-10)
 
 
 @needs_cpp

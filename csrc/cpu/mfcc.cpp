@@ -16,18 +16,16 @@
 // zero.
 #include "pyasr/mfcc.hpp"
 
-#include "cpu/mfcc_fft.hpp"
-#include "cpu/mfcc_samples.hpp"
-#include "cpu/transpose.hpp"
+#include "cpu/mfcc_bands.hpp"
+#include "cpu/mfcc_dither.hpp"
+#include "cpu/mfcc_wave.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
-constexpr float epsilon = 0x1p-23f;
-
 // Sizes of a worker's scratch, in the order of Scratch.
 struct Layout {
-  long rows, columns, blocks, line, features;
+  long rows, columns, blocks, line, features, noise, points;
   std::size_t bytes;
 };
 
@@ -40,27 +38,28 @@ Layout layout_of(const MfccTables& t) {
   l.blocks = mfcc_tile + t.length / t.shift;
   l.line = round_up(l.blocks * t.shift + l.rows + 16, 16);
   l.features = round_up(t.features > t.mels ? t.features : t.mels, 16);
-  long largest = 1;
-  for (int s = 0; s < t.stages; ++s) largest = t.radix[s] > largest ? t.radix[s] : largest;
-  const long floats = l.line + 16 + (l.rows + 1) * l.columns + mfcc_tile + round_up(t.fft * V, 16) + 2 * largest * V +
-                      round_up((t.fft / 2 + 1) * V, 16) + 3 * l.features * V;
-  l.bytes = static_cast<std::size_t>(floats) * 4 + static_cast<std::size_t>(l.blocks) * 4 * register_bytes + 64;
-  l.bytes = (l.bytes + 127) / 64 * 64;
+  l.noise = t.dither > 0 ? t.length + 1 : 0;
+  l.points = 2 * t.points > t.length + 1 ? 2 * t.points : t.length + 1;
+  const long floats = l.line + 16 + (l.rows + 1) * l.columns + mfcc_tile + (l.noise + l.points) * V +
+                      (t.fft / 2 + 1) * V + 3 * l.features * V;
+  const long doubles = 16 + l.blocks * 4 * D + (t.chirp ? 4L * t.points * D : 0);
+  l.bytes = static_cast<std::size_t>(floats) * 4 + static_cast<std::size_t>(doubles) * 8 + 16 * 64;
+  l.bytes = l.bytes / 64 * 64;
   return l;
 }
 
 struct Scratch {
   double* peak;       // [1] of this worker: bits of the largest magnitude
   double* sums;       // [blocks, 4, D]: sum and sum of squares of the first L % S samples of a hop, and of all S
-  float* y;           // [line] samples, centered, after a zero
+  float* y;           // [line] samples, centered, after the one before them
   float* tile;        // [rows + 1, columns] preemphasized and transposed; the last row holds each frame's first sample
   float* log_energy;  // [16]
-  float* x;           // [N/2, 2, V]
-  float* temporary;   // [largest radix, 2, V]
-  float* power;       // [N/2 + 1, V]
-  float* mel;         // [M, V]
-  float* result;      // [F, V]
-  float* rows;        // [V, F rounded up]
+  float* noise;       // [L + 1, V] where there is dither, else null
+  SpectrumScratch spectrum;
+  float* power;   // [N/2 + 1, V]
+  float* mel;     // [M, V]
+  float* result;  // [F, V]
+  float* rows;    // [V, F rounded up]
 };
 
 Scratch scratch_of(const MfccTables& t, const Layout& l, void* workspace, int worker) {
@@ -72,17 +71,17 @@ Scratch scratch_of(const MfccTables& t, const Layout& l, void* workspace, int wo
   };
   Scratch s{};
   s.peak = reinterpret_cast<double*>(take(16));
-  s.sums = reinterpret_cast<double*>(take(l.blocks * 4 * register_bytes / 4));
+  s.sums = reinterpret_cast<double*>(take(2 * l.blocks * 4 * D));
   s.y = take(l.line + 16) + 16;
-  s.y[-1] = 0;
   s.tile = take((l.rows + 1) * l.columns);
   s.log_energy = take(mfcc_tile);
-  s.x = take(static_cast<long>(t.fft) * V);
+  s.noise = l.noise ? take(l.noise * V) : nullptr;
+  s.spectrum.x = take(l.points * V);
+  s.spectrum.chirp = t.chirp ? reinterpret_cast<double*>(take(8L * t.points * D)) : nullptr;
   s.power = take((t.fft / 2 + 1) * V);
   s.mel = take(l.features * V);
   s.result = take(l.features * V);
   s.rows = take(l.features * V);
-  s.temporary = reinterpret_cast<float*>(p);
   return s;
 }
 
@@ -122,30 +121,22 @@ void frame_sums(const MfccTables& t, const Scratch& s, int frames, double base, 
     }
     sum += load(at);
     squares += load(at + D);
-    const double total = sum_lanes<double>(sum), square = sum_lanes<double>(squares);
-    double energy;
-    float mean;
-    if (t.remove_dc) {
-      mean = static_cast<float>(total / t.length);
-      energy = square - total * total / t.length;
-    } else {
-      mean = static_cast<float>(-base);
-      energy = square + 2 * base * total + base * base * t.length;
-    }
-    offset[f] = t.keep * mean;
-    s.log_energy[f] = static_cast<float>(energy);
+    frame_statistics(t, sum_lanes<double>(sum), sum_lanes<double>(squares), base, offset[f], s.log_energy[f]);
   }
 }
 
 // ---- tile
 
 // y[i] - p y[i-1] for V samples at i, with a difference that is exact for integers: an offset costs little precision.
+template <bool preemph>
 PYASR_INLINE Vf preemphasized(const float* y, Vf keep) {
+  if constexpr (!preemph) return load(y);
   const Vf before = load(y - 1);
   return (load(y) - before) + keep * before;
 }
 
 // tile[r][c] = y[c S + r], preemphasized: whole squares, and the few columns beyond the 16th one by one.
+template <bool preemph>
 void transpose_tile(const MfccTables& t, const Layout& l, const Scratch& s) {
   const Vf keep = splat(t.keep);
   const long used = l.blocks;
@@ -154,7 +145,8 @@ void transpose_tile(const MfccTables& t, const Layout& l, const Scratch& s) {
     for (long r = 0; r < l.rows; r += V) {
       Vf v[V];
 #pragma GCC unroll 16
-      for (int i = 0; i < V; ++i) v[i] = c + i < used ? preemphasized(s.y + (c + i) * t.shift + r, keep) : Vf{};
+      for (int i = 0; i < V; ++i)
+        v[i] = c + i < used ? preemphasized<preemph>(s.y + (c + i) * t.shift + r, keep) : Vf{};
       transpose(v);
 #pragma GCC unroll 16
       for (int i = 0; i < V; ++i) store(s.tile + (r + i) * l.columns + c, v[i]);
@@ -162,7 +154,7 @@ void transpose_tile(const MfccTables& t, const Layout& l, const Scratch& s) {
   for (; c < used; ++c)
     for (long r = 0; r < l.rows; r += V) {
       float v[V];
-      store(v, preemphasized(s.y + c * t.shift + r, keep));
+      store(v, preemphasized<preemph>(s.y + c * t.shift + r, keep));
 #pragma GCC unroll 16
       for (int i = 0; i < V; ++i) s.tile[(r + i) * l.columns + c] = v[i];
     }
@@ -170,107 +162,15 @@ void transpose_tile(const MfccTables& t, const Layout& l, const Scratch& s) {
 }
 
 // Energy of V windowed frames in float64.
-void windowed_energy(const MfccTables& t, const float* tile, Vf offset, float* out) {
+void windowed_energy(const MfccTables& t, const float* tile, Vf offset, const float* noise, float* out) {
   double sum[V] = {};
   for (long e = 0; e < (t.length + 1) / 2; ++e) {
-    const Complex c = windowed(t, tile, offset, e);
+    const Complex<float> c = windowed(t, tile, offset, noise, e);
     for (int i = 0; i < V; ++i)
       sum[i] += static_cast<double>(c.r[i]) * static_cast<double>(c.r[i]) +
                 static_cast<double>(c.i[i]) * static_cast<double>(c.i[i]);
   }
-  for (int i = 0; i < V; ++i) out[i] = static_cast<float>(4 * sum[i]);  // the window is halved
-}
-
-// ---- from power to features, one frame per lane
-
-void filter(const MfccTables& t, const float* power, float* mel) {
-  const Vf floor = splat(epsilon), least = splat(t.mel_floor);
-  for (int j = 0; j < t.mels; ++j) {
-    const float* const w = t.mel_weight + t.mel_offset[j];
-    const float* const p = power + static_cast<long>(t.mel_begin[j]) * V;
-    const long n = t.mel_offset[j + 1] - t.mel_offset[j];
-    Vf a{}, b{}, c{}, d{};
-    long k = 0;
-    for (; k + 4 <= n; k += 4) {
-      a += load(p + k * V) * w[k];
-      b += load(p + (k + 1) * V) * w[k + 1];
-      c += load(p + (k + 2) * V) * w[k + 2];
-      d += load(p + (k + 3) * V) * w[k + 3];
-    }
-    for (; k < n; ++k) a += load(p + k * V) * w[k];
-    a = vmax((a + b) + (c + d), least);
-    store(mel + j * V, t.log ? vlog(vmax(a, floor)) : a);
-  }
-}
-
-template <int N>
-PYASR_INLINE void cepstra(const MfccTables& t, const float* mel, int k, float* out) {
-  Vf sum[N] = {};
-  const float* d = t.dct + k;
-  for (int j = 0; j < t.mels; ++j, d += t.ceps) {
-    const Vf m = load(mel + j * V);
-#pragma GCC unroll 8
-    for (int i = 0; i < N; ++i) sum[i] += m * d[i];
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < N; ++i) store(out + (k + i) * V, sum[i]);
-}
-
-// result [F, V] in the order of the output's columns
-void features(const MfccTables& t, const Scratch& s, const float* energy) {
-  const Vf floor = splat(epsilon);
-  const bool with_energy = t.energy != FrameEnergy::none;
-  const Vf log_energy = vlog(vmax(load(energy), splat(t.energy_floor)));
-  if (!t.power)
-    for (long i = 0; i < (t.fft / 2 + 1) * V; ++i) s.power[i] = __builtin_sqrtf(s.power[i]);
-  switch (t.kind) {
-    case FeatureKind::spectrogram:
-      for (long k = 0; k <= t.fft / 2; ++k) store(s.result + k * V, vlog(vmax(load(s.power + k * V), floor)));
-      if (with_energy) store(s.result, log_energy);
-      return;
-    case FeatureKind::fbank:
-      filter(t, s.power, s.result + (with_energy && !t.htk_compat ? V : 0));
-      if (with_energy) store(s.result + (t.htk_compat ? t.mels * V : 0), log_energy);
-      return;
-    case FeatureKind::mfcc:
-      break;
-  }
-  filter(t, s.power, s.mel);
-  int k = 0;
-  for (; k + 8 <= t.ceps; k += 8) cepstra<8>(t, s.mel, k, s.result);
-  for (; k + 4 <= t.ceps; k += 4) cepstra<4>(t, s.mel, k, s.result);
-  for (; k < t.ceps; ++k) cepstra<1>(t, s.mel, k, s.result);
-  if (with_energy) store(s.result, log_energy);
-  if (t.htk_compat) {
-    Vf zeroth = load(s.result);
-    if (!with_energy) zeroth *= 1.41421356237f;
-    for (int c = 1; c < t.ceps; ++c) store(s.result + (c - 1) * V, load(s.result + c * V));
-    store(s.result + (t.ceps - 1) * V, zeroth);
-  }
-}
-
-// Lanes 0 ... frames-1 of result become rows of out [frames, F].
-void emit(const MfccTables& t, const Layout& l, const Scratch& s, long frames, float* out) {
-  const long n = t.features;
-  for (long c = 0; c < n; c += V) {
-    Vf v[V];
-#pragma GCC unroll 16
-    for (int i = 0; i < V; ++i) v[i] = load(s.result + (c + i) * V);
-    transpose(v);
-#pragma GCC unroll 16
-    for (int i = 0; i < V; ++i) store(s.rows + i * l.features + c, v[i]);
-  }
-  // Whole registers: what runs over the end of a row is overwritten by the next one, and not done where none follows.
-  for (long f = 0; f < frames; ++f) {
-    const float* const row = s.rows + f * l.features;
-    for (long c = 0; c < n; c += V) {
-      float* const to = out + f * n + c;
-      if (f * n + c + V <= frames * n)
-        store(to, load(row + c));
-      else
-        for (long i = 0; i < n - c && i < V; ++i) to[i] = row[c + i];
-    }
-  }
+  for (int i = 0; i < V; ++i) out[i] = static_cast<float>(sum[i]) * t.windowed_gain;
 }
 
 // ---- driver
@@ -281,8 +181,15 @@ struct Task {
   const MfccArgs& args;
   Layout layout;
   Stream<T> in;
-  std::int64_t start;  // of frame 0
 };
+
+// Noise of the V frames from f on, and what it changes in their statistics.
+void dither(const MfccTables& t, const Scratch& s, std::int64_t number, int f, int frames, double base, float* offset) {
+  draw(t, number, s.noise);
+  for (int i = 0; i < V && f + i < frames; ++i)
+    noisy_sums(t, s.y + (f + i) * static_cast<long>(t.shift), s.noise, i, base, offset[f + i], s.log_energy[f + i]);
+  preemphasize(t, s.noise);
+}
 
 template <class T>
 void run_tile(const Task<T>& task, const Scratch& s, std::int64_t f0) {
@@ -297,40 +204,47 @@ void run_tile(const Task<T>& task, const Scratch& s, std::int64_t f0) {
   auto* const most = reinterpret_cast<std::uint64_t*>(s.peak);
   if (peak > *most) *most = peak;
 
+  const double base = task.in.base;
   const long count = (frames - 1) * static_cast<long>(t.shift) + t.length;
-  fill(task.in, task.start + own, count, l.line, s.y);
+  fill(task.in, t.start + own, count, l.line, s.y);
+  s.y[-1] = 0;
   float offset[mfcc_tile];
-  frame_sums(t, s, frames, static_cast<double>(task.in.base), offset);
-  transpose_tile(t, l, s);
+  frame_sums(t, s, frames, base, offset);
+  if (t.keep == 1)
+    transpose_tile<false>(t, l, s);
+  else
+    transpose_tile<true>(t, l, s);
 
   for (int f = 0; f < frames; f += V) {
+    if (s.noise) dither(t, s, task.args.first_frame + f0 + f, f, frames, base, offset);
     const Vf off = load(offset + f);
-    if (t.energy == FrameEnergy::windowed) windowed_energy(t, s.tile + f, off, s.log_energy + f);
-    transform(t, s.tile + f, off, s.x, s.temporary);
-    power_spectrum(t, s.x, s.power);
-    features(t, s, s.log_energy + f);
-    emit(t, l, s, frames - f < V ? frames - f : V, task.args.out + (f0 + f) * t.features);
+    if (t.energy == FrameEnergy::windowed) windowed_energy(t, s.tile + f, off, s.noise, s.log_energy + f);
+    power_spectrum(t, s.tile + f, off, s.noise, s.spectrum, s.power);
+    features(t, s.power, load(s.log_energy + f), s.mel, s.result);
+    emit(t.features, l.features, s.result, s.rows, frames - f < V ? frames - f : V,
+         task.args.out + (f0 + f) * t.features);
   }
 }
 
-// The integer nearest to the mean of the first frame.
+// The integer nearest to the mean of the first frame; 0 where that is not finite.
 template <class T>
 float center(const Stream<T>& in, std::int64_t start, int length) {
   double sum = 0;
   for (int i = 0; i < length; ++i) sum += in.at(start + i);
-  return static_cast<float>(__builtin_rint(sum / length));
+  const float mean = static_cast<float>(__builtin_rint(sum / length));
+  return __builtin_isfinite(mean) ? mean : 0;
 }
 
 template <class T>
 double run_typed(const MfccTables& t, const MfccArgs& args, void* workspace, const Runtime& runtime) {
-  Task<T> task{t, args, layout_of(t), {static_cast<const T*>(args.wave), args.n, args.scale, 0}, 0};
-  if (!t.snip_edges) task.start = t.shift / 2 - t.length / 2;
+  Task<T> task{
+      t, args, layout_of(t), {static_cast<const T*>(args.wave), args.n, args.scale, t.signal_preemph, t.padding, 0}};
   for (int w = 0; w < runtime.threads; ++w)
     *reinterpret_cast<std::uint64_t*>(scratch_of(t, task.layout, workspace, w).peak) = 0;
   if (args.frames == 0) {
     *static_cast<std::uint64_t*>(workspace) = peak_bits(task.in.wave, args.n);
   } else {
-    task.in.base = center(task.in, task.start, t.length);
+    task.in.base = center(task.in, t.start, t.length);
     // 64 frames per work item, 16 of the long ones
     const long tiles = static_cast<long>((args.frames + mfcc_tile - 1) / mfcc_tile), each = t.fft > 4096 ? 1 : 4;
     parallel_for(runtime, (tiles + each - 1) / each, [&](long item, int worker) {
@@ -348,11 +262,7 @@ double run_typed(const MfccTables& t, const MfccArgs& args, void* workspace, con
   return peak;
 }
 
-std::size_t workspace_bytes(const MfccTables& t, int threads) noexcept {
-  return layout_of(t).bytes * static_cast<std::size_t>(threads);
-}
-
-double run(const MfccTables& t, const MfccArgs& args, void* workspace, const Runtime& runtime) noexcept {
+double run_wave(const MfccTables& t, const MfccArgs& args, void* workspace, const Runtime& runtime) {
   switch (args.type) {
     case WaveType::int16:
       return run_typed<std::int16_t>(t, args, workspace, runtime);
@@ -362,6 +272,25 @@ double run(const MfccTables& t, const MfccArgs& args, void* workspace, const Run
       break;
   }
   return run_typed<double>(t, args, workspace, runtime);
+}
+
+std::size_t workspace_bytes(const MfccTables& t, int threads) noexcept {
+  return layout_of(t).bytes * static_cast<std::size_t>(threads);
+}
+
+double run(const MfccTables& t, const MfccArgs& args, void* workspace, const Runtime& runtime) noexcept {
+  MfccTables bands = t;
+  MfccArgs first = args;
+  if (mfcc_needs_bands(t)) {
+    bands.kind = FeatureKind::fbank;
+    bands.features = t.mels;
+    first.out = args.bands;
+  }
+  const double peak = run_wave(bands, first, workspace, runtime);
+  if (args.frames == 0) return peak;
+  if (t.dynamic_range <= 1.7976931348623157e308) limit_range(t, args, static_cast<float*>(workspace), runtime);
+  if (t.normalize != Normalize::none) normalize(t, args, runtime);
+  return peak;
 }
 
 }  // namespace

@@ -1,183 +1,152 @@
-// A complex FFT of lanes<float> frames at once, one frame per lane, in place by decimation in frequency. Any length:
-// radices 2 and 4 are unrolled, others multiply by their roots. Element e of x lies in registers 2 e (real) and
-// 2 e + 1 (imaginary).
-//
-// Flops per frame of N = 512 (256 complex points, four radix-4 passes): 7.1 k, of which an FMA machine issues 5.6 k.
-// The first pass takes its input through the window and leaves out the points that are zero padding.
+// A complex FFT of lanes<R> frames at once, one frame per lane, in place by decimation in frequency, of any length made
+// of 2, 3 and 5. Element e of x lies in registers 2 e (real) and 2 e + 1 (imaginary).
 #pragma once
 #include "cpu/simd.hpp"
-#include "pyasr/mfcc.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
-constexpr int V = lanes<float>;
-
+template <class R>
 struct Complex {
-  Vf r, i;
+  Vec<R> r, i;
 };
 
-PYASR_INLINE Complex point(const float* x, long e) { return {load(x + 2 * e * V), load(x + (2 * e + 1) * V)}; }
-PYASR_INLINE void put(float* x, long e, Complex c) {
-  store(x + 2 * e * V, c.r);
-  store(x + (2 * e + 1) * V, c.i);
+template <class R>
+PYASR_INLINE Complex<R> point(const R* x, long e) {
+  return {load(x + 2 * e * lanes<R>), load(x + (2 * e + 1) * lanes<R>)};
 }
-PYASR_INLINE Complex operator+(Complex a, Complex b) { return {a.r + b.r, a.i + b.i}; }
-PYASR_INLINE Complex operator-(Complex a, Complex b) { return {a.r - b.r, a.i - b.i}; }
+template <class R>
+PYASR_INLINE void put(R* x, long e, Complex<R> c) {
+  store(x + 2 * e * lanes<R>, c.r);
+  store(x + (2 * e + 1) * lanes<R>, c.i);
+}
+template <class R>
+PYASR_INLINE Complex<R> operator+(Complex<R> a, Complex<R> b) {
+  return {a.r + b.r, a.i + b.i};
+}
+template <class R>
+PYASR_INLINE Complex<R> operator-(Complex<R> a, Complex<R> b) {
+  return {a.r - b.r, a.i - b.i};
+}
+template <class R>
+PYASR_INLINE Complex<R> operator*(Complex<R> a, R b) {
+  return {a.r * b, a.i * b};
+}
+// a times -i
+template <class R>
+PYASR_INLINE Complex<R> back(Complex<R> a) {
+  return {a.i, -a.r};
+}
 // c times the complex number at w
-PYASR_INLINE Complex turn(Complex c, const float* w) { return {c.r * w[0] - c.i * w[1], c.r * w[1] + c.i * w[0]}; }
-
-PYASR_INLINE void butterfly4(Complex& a, Complex& b, Complex& c, Complex& d) {
-  const Complex s = a + c, t = a - c, u = b + d, v = b - d;
-  a = s + u;
-  c = s - u;
-  b = {t.r + v.i, t.i - v.r};
-  d = {t.r - v.i, t.i + v.r};
+template <class R>
+PYASR_INLINE Complex<R> turn(Complex<R> c, const R* w) {
+  return {c.r * w[0] - c.i * w[1], c.r * w[1] + c.i * w[0]};
 }
 
-inline void stage4(float* x,          // [n] complex
-                   long n, long m,    // blocks of m points
-                   const float* w) {  // [m/4, 3] complex
-  const long q = m / 4;
-  for (long b = 0; b < n; b += m) {
-    float* const at = x + 2 * b * V;
-    for (long j = 0; j < q; ++j) {
-      Complex p0 = point(at, j), p1 = point(at, j + q), p2 = point(at, j + 2 * q), p3 = point(at, j + 3 * q);
-      butterfly4(p0, p1, p2, p3);
-      put(at, j, p0);
-      const float* const t = w + 6 * j;
-      put(at, j + q, turn(p1, t));
-      put(at, j + 2 * q, turn(p2, t + 2));
-      put(at, j + 3 * q, turn(p3, t + 4));
-    }
+// p[q] = sum over k of p[k] e^{-2 pi i k q / r}
+template <class R>
+PYASR_INLINE void butterfly(Complex<R> (&p)[2]) {
+  const Complex<R> a = p[0];
+  p[0] = a + p[1];
+  p[1] = a - p[1];
+}
+template <class R>
+PYASR_INLINE void butterfly(Complex<R> (&p)[3]) {
+  const Complex<R> sum = p[1] + p[2], t = p[0] - sum * R(0.5);
+  const Complex<R> u = back((p[1] - p[2]) * R(0.86602540378443864676));
+  p[0] = p[0] + sum;
+  p[1] = t + u;
+  p[2] = t - u;
+}
+template <class R>
+PYASR_INLINE void butterfly(Complex<R> (&p)[4]) {
+  const Complex<R> s = p[0] + p[2], t = p[0] - p[2], u = p[1] + p[3], v = p[1] - p[3];
+  p[0] = s + u;
+  p[2] = s - u;
+  p[1] = {t.r + v.i, t.i - v.r};
+  p[3] = {t.r - v.i, t.i + v.r};
+}
+template <class R>
+PYASR_INLINE void butterfly(Complex<R> (&p)[5]) {
+  constexpr R c1 = R(0.30901699437494742410), c2 = R(-0.80901699437494742410);
+  constexpr R s1 = R(0.95105651629515357212), s2 = R(0.58778525229247312917);
+  const Complex<R> t1 = p[1] + p[4], t2 = p[2] + p[3], t3 = p[1] - p[4], t4 = p[2] - p[3];
+  const Complex<R> m1 = p[0] + t1 * c1 + t2 * c2, m2 = p[0] + t1 * c2 + t2 * c1;
+  const Complex<R> n1 = back(t3 * s1 + t4 * s2), n2 = back(t3 * s2 - t4 * s1);
+  p[0] = p[0] + t1 + t2;
+  p[1] = m1 + n1;
+  p[2] = m2 + n2;
+  p[3] = m2 - n2;
+  p[4] = m1 - n1;
+}
+template <class R>
+PYASR_INLINE void butterfly(Complex<R> (&p)[8]) {
+  constexpr R h = R(0.70710678118654752440);
+  Complex<R> e[4] = {p[0], p[2], p[4], p[6]}, o[4] = {p[1], p[3], p[5], p[7]};
+  butterfly(e);
+  butterfly(o);
+  o[1] = Complex<R>{o[1].r + o[1].i, o[1].i - o[1].r} * h;
+  o[2] = back(o[2]);
+  o[3] = Complex<R>{o[3].i - o[3].r, -o[3].r - o[3].i} * h;
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {
+    p[q] = e[q] + o[q];
+    p[q + 4] = e[q] - o[q];
   }
 }
 
-// The last stage: no twiddles.
-inline void stage4_last(float* x, long n) {
-  for (long b = 0; b < n; b += 4) {
-    Complex p0 = point(x, b), p1 = point(x, b + 1), p2 = point(x, b + 2), p3 = point(x, b + 3);
-    butterfly4(p0, p1, p2, p3);
-    put(x, b, p0);
-    put(x, b + 1, p1);
-    put(x, b + 2, p2);
-    put(x, b + 3, p3);
-  }
-}
-
-inline void stage2(float* x, long n, long m, const float* w) {
-  const long q = m / 2;
-  for (long b = 0; b < n; b += m)
-    for (long j = 0; j < q; ++j) {
-      const Complex p0 = point(x, b + j), p1 = point(x, b + j + q);
-      put(x, b + j, p0 + p1);
-      put(x, b + j + q, turn(p0 - p1, w + 2 * j));
-    }
-}
-
-// Any radix: r^2 complex products per butterfly. `temporary` holds r points.
-inline void stage_any(float* x, long n, long m, long r, const float* w, const float* roots, float* temporary) {
+template <int r, class R>
+inline void stage(R* x,            // [n] complex
+                  long n, long m,  // blocks of m points
+                  const R* w) {    // [m/r, r-1] complex
   const long q = m / r;
-  for (long b = 0; b < n; b += m)
-    for (long j = 0; j < q; ++j) {
-      for (long p = 0; p < r; ++p) put(temporary, p, point(x, b + j + p * q));
-      for (long k = 0; k < r; ++k) {
-        Complex sum = point(temporary, 0);
-        long root = 0;
-        for (long p = 1; p < r; ++p) {
-          root += k;
-          if (root >= r) root -= r;
-          sum = sum + turn(point(temporary, p), roots + 2 * root);
-        }
-        put(x, b + j + k * q, k ? turn(sum, w + 2 * (j * (r - 1) + k - 1)) : sum);
-      }
+  Complex<R> p[r];
+  if (q == 1) {  // the last stage: no twiddles
+    for (long b = 0; b < n; b += r) {
+#pragma GCC unroll 8
+      for (int k = 0; k < r; ++k) p[k] = point(x, b + k);
+      butterfly(p);
+#pragma GCC unroll 8
+      for (int k = 0; k < r; ++k) put(x, b + k, p[k]);
     }
-}
-
-// Stages first ... stages-1.
-inline void fft(const MfccTables& t, float* x, float* temporary, int first) {
-  const long n = t.fft / 2;
-  long m = n;
-  const float* w = t.twiddle;
-  for (int s = 0; s < t.stages; ++s) {
-    const long r = t.radix[s], twiddles = m / r * (r - 1);
-    if (s >= first) {
-      if (r == 4 && m == 4)
-        stage4_last(x, n);
-      else if (r == 4)
-        stage4(x, n, m, w);
-      else if (r == 2)
-        stage2(x, n, m, w);
-      else
-        stage_any(x, n, m, r, w, w + 2 * twiddles, temporary);
-    }
-    w += 2 * (twiddles + (r == 2 || r == 4 ? 0 : r));
-    m /= r;
-  }
-}
-
-// Samples 2 e and 2 e + 1 of V frames, windowed. `tile` points to the first frame's column.
-PYASR_INLINE Complex windowed(const MfccTables& t, const float* tile, Vf offset, long e) {
-  const float* const w = t.window + 2 * e;
-  const int* const at = t.sample + 2 * e;
-  return {(load(tile + at[0]) - offset) * w[0], (load(tile + at[1]) - offset) * w[1]};
-}
-
-// The first stage where it is a radix-4 one. Points from (length + 1) / 2 on are zero: Count of the four inputs are
-// not.
-template <int Count>
-inline void first_stage(const MfccTables& t, const float* tile, Vf offset, float* x, long begin, long end) {
-  const long q = t.fft / 8;
-  for (long j = begin; j < end; ++j) {
-    Complex p0 = windowed(t, tile, offset, j), p1 = windowed(t, tile, offset, j + q), p2{}, p3{};
-    if constexpr (Count > 2) p2 = windowed(t, tile, offset, j + 2 * q);
-    if constexpr (Count > 3) p3 = windowed(t, tile, offset, j + 3 * q);
-    butterfly4(p0, p1, p2, p3);
-    put(x, j, p0);
-    const float* const w = t.twiddle + 6 * j;
-    put(x, j + q, turn(p1, w));
-    put(x, j + 2 * q, turn(p2, w + 2));
-    put(x, j + 3 * q, turn(p3, w + 4));
-  }
-}
-
-PYASR_INLINE long clamp(long x, long high) { return x < 0 ? 0 : x > high ? high : x; }
-
-// Window and FFT of V frames.
-inline void transform(const MfccTables& t,
-                      const float* tile,  // samples, see MfccTables::sample
-                      Vf offset,          // what preemphasis left of each frame's mean
-                      float* x,           // [N/2] complex, out
-                      float* temporary) {
-  const long n = t.fft / 2, points = (t.length + 1) / 2;
-  if (t.stages && t.radix[0] == 4) {
-    const long q = n / 4, three = clamp(points - 2 * q, q), four = clamp(points - 3 * q, q);
-    first_stage<4>(t, tile, offset, x, 0, four);
-    first_stage<3>(t, tile, offset, x, four, three);
-    first_stage<2>(t, tile, offset, x, three, q);
-    fft(t, x, temporary, 1);
     return;
   }
-  for (long e = 0; e < points; ++e) put(x, e, windowed(t, tile, offset, e));
-  for (long e = points; e < n; ++e) put(x, e, Complex{});
-  fft(t, x, temporary, 0);
+  for (long b = 0; b < n; b += m)
+    for (long j = b; j < b + q; ++j) {
+#pragma GCC unroll 8
+      for (int k = 0; k < r; ++k) p[k] = point(x, j + k * q);
+      butterfly(p);
+      put(x, j, p[0]);
+      const R* const t = w + 2 * (j - b) * (r - 1);
+#pragma GCC unroll 8
+      for (int k = 1; k < r; ++k) put(x, j + k * q, turn(p[k], t + 2 * (k - 1)));
+    }
 }
 
-// |X[k]|^2, k = 0 ... N/2, of the real signal whose even and odd samples (times 1/2) were transformed.
-inline void power_spectrum(const MfccTables& t, const float* x, float* p) {
-  const long n = t.fft / 2;
-  const Complex z = point(x, 0);
-  const Vf sum = (z.r + z.i) * 2.f, difference = (z.r - z.i) * 2.f;
-  store(p, sum * sum);
-  store(p + n * V, difference * difference);
-  for (long k = 1; k <= n / 2; ++k) {
-    const Complex a = point(x, t.order[k]), b = point(x, t.order[n - k]);
-    const Vf sr = a.r + b.r, si = a.i - b.i, dr = a.r - b.r, di = a.i + b.i;
-    const float wr = t.split[2 * k], wi = t.split[2 * k + 1];
-    const Vf gr = di * wr + dr * wi, gi = di * wi - dr * wr;
-    const Vf pr = sr + gr, pi = si + gi, qr = sr - gr, qi = si - gi;
-    store(p + k * V, pr * pr + pi * pi);
-    store(p + (n - k) * V, qr * qr + qi * qi);
+// Stages first ... stages-1 of an FFT of n points.
+template <class R>
+inline void fft(R* x, long n, int stages, const int* radix, const R* w, int first) {
+  long m = n;
+  for (int s = 0; s < stages; ++s) {
+    const long r = radix[s];
+    if (s >= first) switch (r) {
+        case 2:
+          stage<2>(x, n, m, w);
+          break;
+        case 3:
+          stage<3>(x, n, m, w);
+          break;
+        case 4:
+          stage<4>(x, n, m, w);
+          break;
+        case 5:
+          stage<5>(x, n, m, w);
+          break;
+        default:
+          stage<8>(x, n, m, w);
+      }
+    w += 2 * (m / r * (r - 1));
+    m /= r;
   }
 }
 

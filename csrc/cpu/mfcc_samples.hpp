@@ -1,6 +1,7 @@
 // Samples of a wave as centered float32 at int16 scale, their largest magnitude, and float64 sums.
 #pragma once
 #include "cpu/simd.hpp"
+#include "pyasr/mfcc.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
@@ -22,21 +23,31 @@ struct Stream {
   const T* wave;  // [n]
   std::int64_t n;
   double scale;
+  double preemph;  // of the wave
+  Padding padding;
   float base;  // subtracted from every sample: the integer nearest to the mean of the first frame
 
-  // The sample at i, which may lie outside [0, n): the wave is mirrored at its ends.
+  // The sample at i, which may lie outside [0, n).
   double at(std::int64_t i) const {
-    i %= 2 * n;
-    if (i < 0) i += 2 * n;
-    return static_cast<double>(wave[i < n ? i : 2 * n - 1 - i]) * scale;
+    i = mfcc_padded(padding, i, n);
+    if (i < 0) return 0;
+    const double before = preemph != 0 && i > 0 ? preemph * static_cast<double>(wave[i - 1]) : 0;
+    return (static_cast<double>(wave[i]) - before) * scale;
   }
 };
 
-// y[i] = wave[i] * scale - base
+// y[i] = wave[i] * scale - base, preemphasized before with a difference that is exact for integers; with preemphasis,
+// begin must not be 0.
 template <class T>
 inline void convert(const Stream<T>& in, std::int64_t begin, long count, float* y) {
   const T* const x = in.wave + begin;
-  if constexpr (sizeof(T) == 8) {
+  if (in.preemph != 0) {
+    const double base = in.base, keep = 1 - in.preemph;
+    for (long i = 0; i < count; ++i) {
+      const double before = x[i - 1];
+      y[i] = static_cast<float>(((x[i] - before) + keep * before) * in.scale - base);
+    }
+  } else if constexpr (sizeof(T) == 8) {
     const double base = in.base;
     for (long i = 0; i < count; ++i) y[i] = static_cast<float>(x[i] * in.scale - base);
   } else {
@@ -73,20 +84,23 @@ inline std::uint64_t peak_bits(const double* x, long n) {
   return static_cast<std::uint64_t>(most > 0x7ff0000000000000 ? 0x7ff0000000000000 : most);
 }
 
+// Samples begin ... begin + count - 1, and zeros up to total.
 template <class T>
 void fill(const Stream<T>& in, std::int64_t begin, long count, long total, float* y) {
-  if (begin >= 0 && begin + count <= in.n) {
-    convert(in, begin, count, y);
-  } else {
-    for (long i = 0; i < count; ++i) {
-      const std::int64_t at = begin + i;
-      if (at >= 0 && at < in.n)
-        convert(in, at, 1, y + i);
-      else
-        y[i] = static_cast<float>(in.at(at) - static_cast<double>(in.base));
+  const std::int64_t least = in.preemph != 0;  // what convert can begin with
+  long i = 0;
+  while (i < count) {
+    const std::int64_t at = begin + i;
+    if (at < least || at >= in.n) {
+      y[i++] = static_cast<float>(in.at(at) - static_cast<double>(in.base));
+      continue;
     }
+    const std::int64_t left = in.n - at;
+    const long run = left < count - i ? static_cast<long>(left) : count - i;
+    convert(in, at, run, y + i);
+    i += run;
   }
-  for (long i = count; i < total; ++i) y[i] = 0;
+  for (; i < total; ++i) y[i] = 0;
 }
 
 struct Sums {
@@ -106,6 +120,21 @@ inline void accumulate(const float* y, long n, Sums& s) {
     s.sum[0] += a;
     s.squares[0] += a * a;
   }
+}
+
+// From the sums of a frame's samples less base: the preemphasis of its mean, and its energy.
+inline void frame_statistics(const MfccTables& t, double total, double square, double base, float& offset,
+                             float& energy) {
+  float mean;
+  if (t.remove_dc) {
+    mean = static_cast<float>(total / t.length);
+    square -= total * total / t.length;
+  } else {
+    mean = static_cast<float>(-base);
+    square += 2 * base * total + base * base * t.length;
+  }
+  offset = t.keep * mean;
+  energy = static_cast<float>(square) * t.raw_gain;
 }
 
 }  // namespace

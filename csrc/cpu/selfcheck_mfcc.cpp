@@ -53,9 +53,12 @@ double mfcc(const cpu::Table& table, const Runtime& runtime, bool) {
   t.fft = N;
   t.mels = M;
   t.ceps = t.features = C;
-  t.snip_edges = t.remove_dc = t.power = t.log = true;
+  t.remove_dc = t.power = t.log = true;
   t.keep = 1 - 0.97f;
-  t.energy_floor = 0x1p-23f;
+  t.raw_gain = t.log_gain = 1;
+  t.log_floor = t.energy_floor = 0x1p-23f;
+  t.dynamic_range = std::numeric_limits<double>::infinity();
+  t.points = half;
   t.window = window.data();
   t.sample = sample.data();
   t.stages = 3;
@@ -69,7 +72,8 @@ double mfcc(const cpu::Table& table, const Runtime& runtime, bool) {
   t.dct = dct.data();
   std::vector<float> got(frames * C);
   Memory scratch(table.mfcc->workspace_bytes(t, runtime.threads));
-  table.mfcc->run(t, {wave.data(), WaveType::float32, samples, 32768.0, frames, got.data()}, scratch.get(), runtime);
+  const MfccArgs args{wave.data(), WaveType::float32, samples, 32768.0, frames, 0, nullptr, got.data()};
+  table.mfcc->run(t, args, scratch.get(), runtime);
 
   std::vector<double> want(frames * C);
   for (std::int64_t f = 0; f < frames; ++f) {

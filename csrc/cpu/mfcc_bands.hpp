@@ -1,0 +1,129 @@
+// From power spectra to the columns of the result, one frame per lane.
+#pragma once
+#include "cpu/mfcc_spectrum.hpp"
+#include "cpu/transpose.hpp"
+#include "pyasr/mfcc.hpp"
+
+namespace pyasr::cpu::PYASR_ISA {
+namespace {
+
+constexpr float least_normal = 0x1p-125f;
+
+// What the log is taken of.
+PYASR_INLINE Vf floored(const MfccTables& t, Vf x) {
+  switch (t.floor) {
+    case LogFloor::max:
+      return vmax(x, splat(t.log_floor));
+    case LogFloor::add:
+      return vmax(x + t.log_floor, splat(least_normal));
+    default:
+      return vmax(x == 0 ? splat(t.log_floor) : x, splat(least_normal));
+  }
+}
+
+PYASR_INLINE Vf band(const MfccTables& t, Vf x) { return t.log ? vlog(floored(t, x)) * t.log_gain + t.log_offset : x; }
+
+inline void filter(const MfccTables& t, const float* power, float* mel) {
+  const Vf least = splat(t.mel_floor);
+  for (int j = 0; j < t.mels; ++j) {
+    const float* const w = t.mel_weight + t.mel_offset[j];
+    const float* const p = power + static_cast<long>(t.mel_begin[j]) * V;
+    const long n = t.mel_offset[j + 1] - t.mel_offset[j];
+    Vf a{}, b{}, c{}, d{};
+    long k = 0;
+    for (; k + 4 <= n; k += 4) {
+      a += load(p + k * V) * w[k];
+      b += load(p + (k + 1) * V) * w[k + 1];
+      c += load(p + (k + 2) * V) * w[k + 2];
+      d += load(p + (k + 3) * V) * w[k + 3];
+    }
+    for (; k < n; ++k) a += load(p + k * V) * w[k];
+    store(mel + j * V, band(t, vmax((a + b) + (c + d), least)));
+  }
+}
+
+inline Vf sum_of(const float* power, long n) {
+  Vf a{}, b{}, c{}, d{};
+  long k = 0;
+  for (; k + 4 <= n; k += 4) {
+    a += load(power + k * V);
+    b += load(power + (k + 1) * V);
+    c += load(power + (k + 2) * V);
+    d += load(power + (k + 3) * V);
+  }
+  for (; k < n; ++k) a += load(power + k * V);
+  return (a + b) + (c + d);
+}
+
+template <int N>
+PYASR_INLINE void cepstra(const MfccTables& t, const float* mel, int k, float* out) {
+  Vf sum[N] = {};
+  const float* d = t.dct + k;
+  for (int j = 0; j < t.mels; ++j, d += t.ceps) {
+    const Vf m = load(mel + j * V);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) sum[i] += m * d[i];
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) store(out + (k + i) * V, sum[i]);
+}
+
+// result [F, V] in the order of the output's columns
+inline void features(const MfccTables& t, float* power, Vf energy, float* mel, float* result) {
+  const long bins = t.fft / 2 + 1;
+  if (!t.power)
+    for (long i = 0; i < bins * V; ++i) power[i] = __builtin_sqrtf(power[i]);
+  const bool with_energy = t.energy != FrameEnergy::none;
+  if (t.energy == FrameEnergy::spectral) energy = sum_of(power, bins);
+  const Vf log_energy = vlog(vmax(floored(t, energy), splat(t.energy_floor)));
+  switch (t.kind) {
+    case FeatureKind::spectrogram:
+      for (long k = 0; k < bins; ++k) store(result + k * V, band(t, load(power + k * V)));
+      if (with_energy) store(result, log_energy);
+      return;
+    case FeatureKind::fbank:
+      filter(t, power, result + (with_energy && !t.htk_compat ? V : 0));
+      if (with_energy) store(result + (t.htk_compat ? t.mels * V : 0), log_energy);
+      return;
+    case FeatureKind::mfcc:
+      break;
+  }
+  filter(t, power, mel);
+  int k = 0;
+  for (; k + 8 <= t.ceps; k += 8) cepstra<8>(t, mel, k, result);
+  for (; k + 4 <= t.ceps; k += 4) cepstra<4>(t, mel, k, result);
+  for (; k < t.ceps; ++k) cepstra<1>(t, mel, k, result);
+  if (with_energy) store(result, log_energy);
+  if (t.htk_compat) {
+    Vf zeroth = load(result);
+    if (!with_energy) zeroth *= 1.41421356237f;
+    for (int c = 1; c < t.ceps; ++c) store(result + (c - 1) * V, load(result + c * V));
+    store(result + (t.ceps - 1) * V, zeroth);
+  }
+}
+
+// Lanes 0 ... frames-1 of result become rows of out [frames, F]; rows holds [V, stride] of them on the way.
+inline void emit(long n, long stride, const float* result, float* rows, long frames, float* out) {
+  for (long c = 0; c < n; c += V) {
+    Vf v[V];
+#pragma GCC unroll 16
+    for (int i = 0; i < V; ++i) v[i] = load(result + (c + i) * V);
+    transpose(v);
+#pragma GCC unroll 16
+    for (int i = 0; i < V; ++i) store(rows + i * stride + c, v[i]);
+  }
+  // Whole registers: what runs over the end of a row is overwritten by the next one, and not done where none follows.
+  for (long f = 0; f < frames; ++f) {
+    const float* const row = rows + f * stride;
+    for (long c = 0; c < n; c += V) {
+      float* const to = out + f * n + c;
+      if (f * n + c + V <= frames * n)
+        store(to, load(row + c));
+      else
+        for (long i = 0; i < n - c && i < V; ++i) to[i] = row[c + i];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pyasr::cpu::PYASR_ISA

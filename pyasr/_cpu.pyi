@@ -49,7 +49,13 @@ def ctc_loss(
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]: ...
 def fbank(
-    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None
+    wave: np.ndarray,
+    plan: MfccPlan,
+    *,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+    nan: str = "raise",
+    first_frame: int = 0,
 ) -> np.ndarray: ...
 def lstm_backward(
     saved: LstmSaved,
@@ -87,7 +93,13 @@ def lstm_jvp(
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def mfcc(
-    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None
+    wave: np.ndarray,
+    plan: MfccPlan,
+    *,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+    nan: str = "raise",
+    first_frame: int = 0,
 ) -> np.ndarray: ...
 def rnn_backward(
     saved: RnnSaved,
@@ -125,7 +137,13 @@ def softmax_cross_entropy(
     logits: np.ndarray, labels: np.ndarray, *, threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]: ...
 def spectrogram(
-    wave: np.ndarray, plan: MfccPlan, *, out: np.ndarray | None = None, threads: int | None = None
+    wave: np.ndarray,
+    plan: MfccPlan,
+    *,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+    nan: str = "raise",
+    first_frame: int = 0,
 ) -> np.ndarray: ...
 
 class LstmSaved:

@@ -11,7 +11,7 @@ from pyasr.features.extract import plan_of, samples_of
 from pyasr.ops import backend
 from pyasr.ops._door import Door
 from pyasr.ops._options import MfccOptions
-from pyasr.ops.mfcc import check_samples
+from pyasr.ops.mfcc import NAN, check_samples
 
 LAYOUTS = ("BTF", "TBF", "concatenated")
 _OP = "features.batch"
@@ -56,12 +56,13 @@ def batch(
     lengths: np.ndarray | None = None,
     layout: str = "BTF",
     threads: int | None = None,
+    nan: str = "raise",
     **changes: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features of B waves: what `pyasr.mfcc`, `fbank` or `spectrogram` (`kind`) gives for each, the same bits.
 
     waves is a list or tuple of waves [N_b], or one array [B, N] whose wave b has lengths[b] samples (int32 or int64; N
-    without it). sample_rate (Hz), options and further keywords are those of `pyasr.mfcc`. Waves are spread over threads.
+    without it). sample_rate (Hz), options, nan and further keywords are those of `pyasr.mfcc`. Waves are spread over threads.
 
     layout    → features, counts
     "BTF"     [B, T, F] float32, T the longest wave's; zeros behind the end of the others; frames of each wave [B] int32
@@ -86,6 +87,7 @@ def batch(
     door = Door(_OP)
     plan = plan_of(_OP, kind, sample_rate, options, changes)
     door.choice("layout", layout, LAYOUTS)
+    door.choice("nan", nan, NAN)
     threads = door.threads(threads)
     waves = _waves(door, waves, lengths)
     row = getattr(backend(), kind)
@@ -106,15 +108,15 @@ def batch(
     def work(_: int) -> None:
         for b in turn:
             if places[b].flags.c_contiguous:
-                row(waves[b], plan, out=places[b], threads=each)
+                row(waves[b], plan, out=places[b], threads=each, nan=nan)
             else:
-                places[b][...] = row(waves[b], plan, threads=each)
+                places[b][...] = row(waves[b], plan, threads=each, nan=nan)
 
     try:
         _run(work, workers, turn)
     except ValueError:
         for b, wave in enumerate(waves):  # the first bad wave, whichever was seen first
             if wave.dtype.kind == "f":
-                check_samples(door, wave, plan.options, f"waves[{b}]")
+                check_samples(door, wave, plan.options, f"waves[{b}]", nan=nan)
         raise
     return features, offsets if layout == "concatenated" else frames.astype(np.int32)

@@ -1,4 +1,4 @@
-"""mfcc, fbank and spectrogram of a wave, as Kaldi computes them."""
+"""mfcc, fbank and spectrogram of a wave, in the dialect of a preset or of single options."""
 
 from __future__ import annotations
 
@@ -93,9 +93,11 @@ def samples_of(op: str, wave: Any, name: str = "wave") -> np.ndarray:
     return np.require(wave, native, ["C", "A"])
 
 
-def _features(op: str, wave: Any, sample_rate: Any, options: Any, out: Any, threads: Any, changes: dict) -> np.ndarray:
+def _features(
+    op: str, wave: Any, sample_rate: Any, options: Any, out: Any, threads: Any, nan: Any, changes: dict
+) -> np.ndarray:
     plan = plan_of(op, op, sample_rate, options, changes)
-    return getattr(backend(), op)(samples_of(op, wave), plan, out=out, threads=threads)
+    return getattr(backend(), op)(samples_of(op, wave), plan, out=out, threads=threads, nan=nan)
 
 
 def mfcc(
@@ -105,16 +107,20 @@ def mfcc(
     *,
     out: np.ndarray | None = None,
     threads: int | None = None,
+    nan: str = "raise",
     **changes: Any,
 ) -> np.ndarray:
     """Mel-frequency cepstral coefficients, [T, num_ceps] float32.
 
     wave [N] is int16, or float32 or float64 with samples in [−1, 1]; any stride and byte order. Kaldi's arithmetic is at
     int16 scale, so floating samples are multiplied by 32768; `scale=` overrides. sample_rate is in Hz. options is the
-    name of a preset ("kaldi", the default) or MfccOptions, and keywords change single options of it: `num_ceps=20`.
-    out [T, num_ceps] float32 receives the result; after an error its contents are undefined.
+    name of a preset of `pyasr.features.PRESETS` ("kaldi" is the default) or MfccOptions, and keywords change single
+    options of it: `num_ceps=20`. out [T, num_ceps] float32 receives the result; after an error its contents are undefined.
 
-    T = 1 + (N − length) // shift frames, 0 for a wave shorter than one; with snip_edges=False (N + shift/2) // shift.
+    T = 1 + (N − length) // shift frames, 0 for a wave shorter than one; with snip_edges=False (N + shift/2) // shift, with
+    center=True 1 + N // shift.
+
+    nan="raise" (the default) refuses samples that are NaN or infinite; with "propagate" the frames that see one are NaN.
 
     Raises ValueError for a sample that is NaN or infinite (naming it), for floating samples far outside [−1, 1], for a
     sample_rate other than that of the given MfccOptions and for any bad option; TypeError for another dtype, for anything
@@ -128,7 +134,7 @@ def mfcc(
     >>> pyasr.mfcc(wave, 16000, num_ceps=20, snip_edges=False).shape
     (100, 20)
     """
-    return _features("mfcc", wave, sample_rate, options, out, threads, changes)
+    return _features("mfcc", wave, sample_rate, options, out, threads, nan, changes)
 
 
 def fbank(
@@ -138,6 +144,7 @@ def fbank(
     *,
     out: np.ndarray | None = None,
     threads: int | None = None,
+    nan: str = "raise",
     **changes: Any,
 ) -> np.ndarray:
     """Log mel filter-bank energies, [T, num_mels] float32; with use_energy=True a column of log energy before them.
@@ -151,7 +158,7 @@ def fbank(
     >>> pyasr.fbank(wave, 16000, num_mels=80).shape
     (98, 80)
     """
-    return _features("fbank", wave, sample_rate, options, out, threads, changes)
+    return _features("fbank", wave, sample_rate, options, out, threads, nan, changes)
 
 
 def spectrogram(
@@ -161,6 +168,7 @@ def spectrogram(
     *,
     out: np.ndarray | None = None,
     threads: int | None = None,
+    nan: str = "raise",
     **changes: Any,
 ) -> np.ndarray:
     """Log power spectrum, [T, fft_size/2 + 1] float32; column 0 is log energy unless use_energy=False, as in Kaldi.
@@ -172,4 +180,4 @@ def spectrogram(
     >>> pyasr.spectrogram(np.zeros(16000, np.float32), 16000).shape
     (98, 257)
     """
-    return _features("spectrogram", wave, sample_rate, options, out, threads, changes)
+    return _features("spectrogram", wave, sample_rate, options, out, threads, nan, changes)

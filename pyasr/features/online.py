@@ -12,7 +12,7 @@ from pyasr.ops import backend
 from pyasr.ops._door import Door
 from pyasr.ops._options import MfccOptions
 from pyasr.ops._plan import make_plan
-from pyasr.ops.mfcc import check_samples
+from pyasr.ops.mfcc import NAN, check_samples
 
 _CHUNK = 1024  # samples, 20 ms at 48 kHz; a longer chunk takes memory of its own for the time of its call
 
@@ -21,8 +21,11 @@ class OnlineFeatures:
     """mfcc, fbank or spectrogram (`kind`) of a wave that arrives in chunks.
 
     `accept(chunk)` returns the frames [t, F] float32 that the chunk completes, `finish()` those that only the end of the
-    stream completes (none unless snip_edges=False). Together they are the bits of the whole wave's features however it is
-    cut. sample_rate in Hz, options and further keywords are those of `pyasr.mfcc`.
+    stream completes (none where snip_edges=True says all). Together they are the bits of the whole wave's features however
+    it is cut. sample_rate in Hz, options, nan and further keywords are those of `pyasr.mfcc`.
+
+    Options that need the whole wave are refused: a dynamic_range, normalize, and center with a pad_mode other than
+    "constant", so the presets librosa, whisper and nemo; `center=True` with "constant" streams.
 
     A stream keeps its first frame and what the next one needs, however long it is. It can be pickled at any point (the
     bits go on to be the same on the same kind of processor), and threads may share it: calls take turns.
@@ -48,18 +51,28 @@ class OnlineFeatures:
     # stream. A frame that is shorter than the shift may leave _end in the filler: samples between frames go there.
 
     def __init__(
-        self, sample_rate: float, options: str | MfccOptions | None = None, *, kind: str = "mfcc", **changes: Any
-    ) -> None:
-        self._open(plan_of("OnlineFeatures", kind, sample_rate, options, changes).options)
+        self, sample_rate: float, options: str | MfccOptions | None = None, *, kind: str = "mfcc", nan: str = "raise",
+        **changes: Any,
+    ) -> None:  # fmt: skip
+        door = Door("OnlineFeatures")
+        chosen = plan_of(door.op, kind, sample_rate, options, changes).options
+        if chosen.whole_wave is not None:
+            name = chosen.whole_wave
+            other = "'constant'" if name == "pad_mode" else "None"
+            door.value_error(
+                f"{name} must be {other} in a stream, got {getattr(chosen, name)!r}: every frame would wait for the last sample"
+            )
+        self._open(chosen, door.choice("nan", nan, NAN))
 
-    def _open(self, options: MfccOptions) -> None:
-        self.options = options
+    def _open(self, options: MfccOptions, nan: str) -> None:
+        self.options, self._nan = options, nan
         self._plan = make_plan(options)
         self._row = getattr(backend(), options.kind)
         length, shift = self._plan.length, self._plan.shift
-        self._before = 0 if options.snip_edges else length // 2 - shift // 2  # of frame 0 that lies before the stream
+        self._before = -self._plan.start  # samples of frame 0 that lie before the stream
         self._repeated = length // shift + 1
         self._resume = self._repeated * shift - self._before
+        self._drops_last = options.drop_last
         self._lock = threading.Lock()
         self._clear()
 
@@ -68,6 +81,7 @@ class OnlineFeatures:
         self._dtype: np.dtype | None = None  # of the stream; None at its start and after its end
         self._end = 0  # samples in the buffer
         self._done = 0  # frames in the buffer that were returned
+        self._skipped = 0  # frames of the stream that are not in the buffer
         self._samples = 0  # of the stream
         self._finished = False
 
@@ -89,9 +103,9 @@ class OnlineFeatures:
 
     def _compute(self, wave: np.ndarray, chunk: np.ndarray) -> np.ndarray:
         try:
-            return self._row(wave, self._plan, threads=1)
+            return self._row(wave, self._plan, threads=1, nan=self._nan, first_frame=self._skipped)
         except ValueError:
-            check_samples(Door("OnlineFeatures.accept"), chunk, self.options, "chunk", self._samples)
+            check_samples(Door("OnlineFeatures.accept"), chunk, self.options, "chunk", self._samples, self._nan)
             raise
 
     def accept(self, chunk: np.ndarray) -> np.ndarray:
@@ -100,8 +114,9 @@ class OnlineFeatures:
         A chunk is int16, float32 or float64, of any stride and byte order; those of one stream have one dtype. It is not
         kept.
 
-        Raises ValueError for a sample that is NaN, infinite or too large, naming its place in the stream; the stream then
-        is as it was before the chunk. TypeError for anything but such an array, RuntimeError after finish().
+        Raises ValueError for a sample that is NaN, infinite (unless nan="propagate") or too large, naming its place in the
+        stream; the stream then is as it was before the chunk. TypeError for anything but such an array, RuntimeError after
+        finish().
 
         >>> pyasr.OnlineFeatures(16000).accept(np.zeros(560, np.int16)).shape
         (2, 13)
@@ -116,6 +131,8 @@ class OnlineFeatures:
                 buffer[:old] = self._buffer[:old]
             buffer[old:end] = chunk
             ready = 1 + (end + self._before - plan.length) // plan.shift  # whole frames
+            if self._drops_last:
+                ready = min(ready, self.options.num_frames(end))
             if ready <= self._done:
                 self._compute(buffer[old:end], chunk)  # for its check of the samples
                 self._end = end
@@ -137,6 +154,7 @@ class OnlineFeatures:
         if buffer is not self._buffer:
             self._buffer[: resume - 1] = buffer[: resume - 1]
         self._end, self._done = resume + end - begin, self._repeated
+        self._skipped += ready - self._repeated
         self._buffer[resume - 1 : self._end] = buffer[begin - 1 : end]
 
     def finish(self) -> np.ndarray:
@@ -150,7 +168,7 @@ class OnlineFeatures:
         with self._lock:
             if self._finished:
                 raise RuntimeError("OnlineFeatures.finish: the stream is finished; reset() starts another")
-            out = self._row(self._buffer[: self._end], self._plan, threads=1)[self._done :].copy()
+            out = self._compute(self._buffer[: self._end], self._buffer[:0])[self._done :].copy()
             self._clear()
             self._finished = True
             return out
@@ -162,16 +180,16 @@ class OnlineFeatures:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            counts = (self._end, self._done, self._samples, self._finished)
+            counts = (self._end, self._done, self._skipped, self._samples, self._finished)
             kept = None if self._dtype is None else self._buffer[: self._end].copy()
-            return {"options": self.options, "kept": kept, "counts": counts}
+            return {"options": self.options, "nan": self._nan, "kept": kept, "counts": counts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._open(state["options"])
+        self._open(state["options"], state["nan"])
         kept = state["kept"]
         if kept is not None:
             self._allocate(
                 np.dtype(kept.dtype.name)
             )  # an unpickled dtype is another object, and accept() compares objects
             self._buffer[: len(kept)] = kept
-        self._end, self._done, self._samples, self._finished = state["counts"]
+        self._end, self._done, self._skipped, self._samples, self._finished = state["counts"]

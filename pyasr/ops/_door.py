@@ -162,7 +162,7 @@ class Door:
     def choice(self, name: str, x: Any, choices: tuple[str, ...]) -> str:
         """One of the words."""
         words = [f'"{c}"' for c in choices]
-        wanted = f"{name} must be {', '.join(words[:-1])} or {words[-1]}, got "
+        wanted = f"{name} must be {' or '.join(filter(None, [', '.join(words[:-1]), words[-1]]))}, got "
         if not isinstance(x, str):
             self.type_error(wanted + type(x).__name__)
         if x not in choices:

@@ -198,8 +198,8 @@ class MfccOptions:
         door.choice("floor_mode", self.floor_mode, ("max", "add", "zero"))
         if self.normalize is not None:
             door.choice("normalize", self.normalize, ("per_feature", "all_features"))
-        if self.dct_norm not in (None, "ortho"):
-            door.value_error(f"dct_norm must be None or 'ortho', got {self.dct_norm!r}")
+        if self.dct_norm is not None:
+            door.choice("dct_norm", self.dct_norm, ("ortho",))
         if isinstance(self.mel_norm, str):
             if self.mel_norm != "slaney":
                 door.value_error(f"mel_norm must be None, 'slaney' or a number p, got {self.mel_norm!r}")
@@ -217,7 +217,7 @@ class MfccOptions:
         for i, value in enumerate(self.window):
             door.real(f"window[{i}]", value, -1e6, 1e6)
         if self.periodic is not None:
-            door.value_error("periodic must be None for a window that is given by its values")
+            door.value_error(f"periodic must be None for a window that is given by its values, got {self.periodic}")
 
     def _check_frames(self, door: Door) -> None:
         rate = f"at sample_rate = {self.sample_rate:g}"
@@ -230,14 +230,16 @@ class MfccOptions:
         if isinstance(self.window, tuple) and len(self.window) != self.frame_length:
             door.value_error(f"window must have the frame's {self.frame_length} values, got {len(self.window)}")
         if self.center and self.pad_end:
-            door.value_error("pad_end must be False with center, whose padding is its own")
+            door.value_error("pad_end must be False with center, whose padding is its own, got True")
         if not self.snip_edges and (self.center or self.pad_end):
             other = "center" if self.center else "pad_end"
-            door.value_error(f"snip_edges must be True with {other}: each says where the frames lie")
+            door.value_error(f"snip_edges must be True with {other}, got False: each says where the frames lie")
         if self.drop_last and not self.center:
-            door.value_error("drop_last must be False without center")
+            door.value_error("drop_last must be False without center, got True")
         if self.preemph_signal and not self.snip_edges:
-            door.value_error("preemph_signal must be False with snip_edges=False, which mirrors the wave as it is")
+            door.value_error(
+                "preemph_signal must be False with snip_edges=False, which mirrors the wave as it is, got True"
+            )
 
     def _check_filters(self, door: Door) -> None:
         if self.num_mels < 3 and self.triangles == "mel":
@@ -251,7 +253,7 @@ class MfccOptions:
             door.value_error(f"low_freq must be below high_freq = {high:g} Hz, got {self.low_freq:g}")
         if self.vtln_warp != 1:
             if self.triangles == "bins":
-                door.value_error("vtln_warp must be 1 for triangles='bins'")
+                door.value_error(f"vtln_warp must be 1 for triangles='bins', got {self.vtln_warp:g}")
             low, top = self.vtln_low, self.highest_vtln
             if not self.low_freq < low < top < high:
                 door.value_error(
@@ -273,9 +275,11 @@ class MfccOptions:
             door.value_error("use_log_fbank=False is for fbank and spectrogram only, got options of mfcc")
         if self.dynamic_range is not None:
             if self.energy != "none":
-                door.value_error("dynamic_range must be None with use_energy, which it would clip")
+                door.value_error(
+                    f"dynamic_range must be None with use_energy, which it would clip, got {self.dynamic_range!r}"
+                )
             if not self.use_log_fbank:
-                door.value_error("dynamic_range must be None without a log")
+                door.value_error(f"dynamic_range must be None without a log, got {self.dynamic_range!r}")
         if self.kind == "mfcc" and self.dct_type == 1 and self.num_mels < 2:
             door.value_error(f"dct_type=1 needs num_mels of at least 2, got {self.num_mels}")
 

@@ -159,16 +159,26 @@ def normalized(y: np.ndarray, how: str | None) -> np.ndarray:
     return (y - y.mean(axis=axis)) / (np.sqrt(spread) + 1e-5)
 
 
-def touched(wave: np.ndarray, plan: MfccPlan, frames: int) -> np.ndarray:
-    """The frames [T] bool that see a sample that is not finite."""
-    bad = ~np.isfinite(wave)
-    if plan.options.preemph_signal:
+def finished(y: np.ndarray, energy: np.ndarray, plan: MfccPlan) -> np.ndarray:
+    """Bands and energies of all frames → features, with what depends on the whole wave."""
+    if plan.options.dynamic_range is not None and len(y):
+        y = np.maximum(y, y.max() - plan.dynamic_range)
+    return normalized(columns(y, energy, plan), plan.options.normalize)
+
+
+def touched(wave: np.ndarray, plan: MfccPlan, frames: int) -> np.ndarray | None:
+    """The frames [T] bool that see a sample that is not finite; None when all samples are."""
+    o = plan.options
+    if wave.dtype.kind != "f" or not (bad := ~np.isfinite(wave)).any():
+        return None
+    if o.preemph_signal:
         bad[1:] |= bad[:-1].copy()
     out = np.zeros(frames, bool)
     for f in range(frames):
-        at = padded(plan.start + plan.shift * f + np.arange(plan.length), wave.size, plan.options.padding)
+        at = padded(plan.start + plan.shift * f + np.arange(plan.length), wave.size, o.padding)
         out[f] = (bad[at] & (at >= 0)).any()
-    return out | (out.any() and (plan.options.dynamic_range is not None or plan.options.normalize is not None))
+    whole = o.dynamic_range is not None or o.normalize is not None
+    return np.ones(frames, bool) if whole and out.any() else out
 
 
 def compute(
@@ -176,14 +186,12 @@ def compute(
 ) -> np.ndarray:
     out = check(op, wave, plan, out, threads, nan, first_frame)
     o, frames = plan.options, len(out)
-    if wave.dtype.kind == "f" and not (finite := np.isfinite(wave)).all():
-        marked = touched(wave, plan, frames)
-        compute(op, np.where(finite, wave, 0).astype(wave.dtype), plan, out, threads, first_frame=first_frame)
-        out[marked] = np.nan
-        return out
-    block = max(1, 2**20 // plan.fft_size)  # frames at a time: memory stays bounded
+    marked = touched(wave, plan, frames)
+    if marked is not None:
+        wave = np.where(np.isfinite(wave), wave, 0).astype(wave.dtype)
     whole = o.dynamic_range is not None or o.normalize is not None
-    kept = np.empty((frames, max(len(plan.mel_begin), plan.features))) if whole else None
+    kept = []
+    block = max(1, 2**20 // plan.fft_size)  # frames at a time: memory stays bounded
     for first in range(0, frames, block):
         count = min(block, frames - first)
         x = frame_block(wave, plan, first, count)
@@ -191,15 +199,15 @@ def compute(
             x = x + o.dither * noise(first_frame + np.arange(first, first + count), plan.length, o.dither_seed)
         power, energy = spectra(x, plan)
         y = bands(power, plan)
-        if o.dynamic_range is None:
-            y = columns(y, energy, plan)
-        target = out if kept is None else kept
-        target[first : first + count, : y.shape[1]] = y
-    if kept is not None and frames:
-        if o.dynamic_range is not None:
-            kept = kept[:, : len(plan.mel_begin) or plan.features]
-            kept = columns(np.maximum(kept, kept.max() - plan.dynamic_range), np.zeros(frames), plan)
-        out[...] = normalized(kept[:, : plan.features], o.normalize)
+        if whole:
+            kept.append((y, energy))
+        else:
+            out[first : first + count] = columns(y, energy, plan)
+    if kept:
+        y, energy = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        out[...] = finished(y, energy, plan)
+    if marked is not None:
+        out[marked] = np.nan
     return out
 
 
@@ -286,8 +294,8 @@ ROWS = tuple(
         bytes=feature_bytes,
         flops=feature_flops,
         writes=("out",),
-        numba=numba,
+        numba=f"pyasr.ops._numba_mfcc:{reference.__name__}",
         dtypes=("int16", "float32", "float64"),
     )
-    for reference, numba in ((mfcc, "pyasr.ops._numba_mfcc:mfcc"), (fbank, None), (spectrogram, None))
+    for reference in (mfcc, fbank, spectrogram)
 )

@@ -10,7 +10,7 @@ import click
 
 from pyasr.cli._shared import is_terminal, json_option, note, progress_bar, setting, show_json, strict_option
 from pyasr.features import PRESETS, MfccOptions
-from pyasr.ops._plan import unknown
+from pyasr.ops._options import unknown
 
 if TYPE_CHECKING:
     from pyasr.datasets import Skipped, Utterance
@@ -73,7 +73,7 @@ def features(
 def _changes(preset: str, settings: tuple[str, ...]) -> dict[str, Any]:
     """Options by name, of the types that MfccOptions has; their ranges may depend on the sample rate and are checked later."""
     if preset not in PRESETS:
-        raise click.BadParameter(unknown("it", preset, tuple(PRESETS)), param_hint="--preset")
+        raise click.BadParameter(unknown("it", preset, PRESETS), param_hint="--preset")
     kinds = get_type_hints(MfccOptions)
     kinds.pop("sample_rate")  # it has its own
     changes: dict[str, Any] = {}

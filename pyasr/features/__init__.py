@@ -4,8 +4,8 @@ from pyasr.features.batch import batch
 from pyasr.features.extract import fbank, mfcc, spectrogram
 from pyasr.features.normalize import Cmvn, cmvn, sliding_cmvn
 from pyasr.features.online import OnlineFeatures
-from pyasr.features.store import FeatureStore, open_store
 from pyasr.features.presets import PRESETS, explain, preset
+from pyasr.features.store import FeatureStore, open_store
 from pyasr.features.transform import delta_filters, deltas, stack, subsample
 from pyasr.ops._options import MfccOptions
 

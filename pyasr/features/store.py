@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, get_type_hints, overload
 import numpy as np
 
 from pyasr.features.extract import KINDS
-from pyasr.ops._plan import MfccOptions
+from pyasr.ops._options import MfccOptions
 
 FORMAT, VERSION = "pyasr features", 1
 OPTIONS, INDEX, CUTS, SKIPPED = "options.json", "index.jsonl", "cuts.jsonl", "skipped.jsonl"

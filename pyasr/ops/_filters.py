@@ -59,7 +59,7 @@ def corners(o: MfccOptions) -> np.ndarray:
 def bins(o: MfccOptions) -> np.ndarray:
     """The FFT bins on that axis. Kaldi's filters leave out the Nyquist bin."""
     k = np.arange(o.fft_size // 2 + 1)
-    if o.triangles == "bins":
+    if "bins" in o.triangles:
         return k.astype(np.float64)
     at = k * (o.sample_rate / o.fft_size)
     return mel(at[: (o.fft_size + 1) // 2], o.mel_scale) if o.triangles == "mel" else at
@@ -68,8 +68,9 @@ def bins(o: MfccOptions) -> np.ndarray:
 def _ends(o: MfccOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Corners, bins, and first and last-but-one bin of each filter."""
     c, k = corners(o), bins(o)
-    # an integer corner belongs to the side that falls from it, whose weight is 1
-    first = np.searchsorted(k, c[:-2], "left" if o.triangles == "bins" else "right")
+    first = np.searchsorted(k, c[:-2], "right")
+    if o.triangles == "bins":  # a side of no width leaves its bin to the side that falls from there, with weight 1
+        first = np.where(c[:-2] == c[1:-1], np.searchsorted(k, c[:-2], "left"), first)
     return c, k, first, np.maximum(np.searchsorted(k, c[2:], "left"), first)
 
 
@@ -83,20 +84,18 @@ def filter_table(o: MfccOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """begin [M] int32, offset [M + 1] int32, weight float64: filter j weighs the bins from begin[j] on with
     weight[offset[j] : offset[j + 1]]."""
     c, k, first, last = _ends(o)
-    area = hz(mel(o.low_freq, o.mel_scale) + np.arange(o.num_mels + 2) * (
-        mel(o.highest_freq, o.mel_scale) - mel(o.low_freq, o.mel_scale)) / (o.num_mels + 1), o.mel_scale)  # fmt: skip
     weights = []
     for j, (b, e) in enumerate(zip(first, last, strict=True)):
         at = k[b:e]
-        with np.errstate(divide="ignore", invalid="ignore"):  # sides of no width, of "bins" alone
+        with np.errstate(divide="ignore", invalid="ignore"):  # sides of no width, of the triangles in bins
             up, down = (at - c[j]) / (c[j + 1] - c[j]), (c[j + 2] - at) / (c[j + 2] - c[j + 1])
-        row = np.where(at < c[j + 1], up, down) if o.triangles == "bins" else np.minimum(up, down)
-        if o.mel_norm == "slaney":
-            row = row * (2.0 / (area[j + 2] - area[j]))
+        row = np.where(at < c[j + 1], up, down) if "bins" in o.triangles else np.minimum(up, down)
+        if o.mel_norm == "slaney" and row.size:
+            row = row * (2.0 / (c[j + 2] - c[j]))
         elif o.mel_norm is not None and row.any():
             row = row / np.linalg.norm(row, o.mel_norm)  # type: ignore[arg-type]
         weights.append(row)
-    if o.htk_mode and o.low_freq != 0 and weights[0].size:
+    if o.htk_mode and o.triangles == "mel" and o.low_freq != 0 and weights[0].size:
         weights[0][0] = 0.0
     offset = np.cumsum([0, *(len(w) for w in weights)])
     return first.astype(np.int32), offset.astype(np.int32), np.concatenate(weights)

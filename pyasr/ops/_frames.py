@@ -35,7 +35,7 @@ def frame_block(wave: np.ndarray, plan: MfccPlan, first: int, count: int) -> np.
     at = padded(index, n, o.padding)
     x = wave[at].astype(np.float64)
     if o.preemph_signal:
-        x -= o.preemph * np.where(at > 0, wave[np.maximum(at, 1) - 1], 0.0)
+        x -= o.preemph * np.where(at > 0, wave[np.maximum(at - 1, 0)].astype(np.float64), 0.0)
     return np.where(at < 0, 0.0, x) * arithmetic_scale(plan, wave.dtype)
 
 

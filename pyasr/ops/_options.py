@@ -64,9 +64,12 @@ class MfccOptions:
     low_freq, high_freq   Hz; high_freq ≤ 0 counts from the Nyquist frequency
     mel_scale             "htk" (Kaldi's as well) or "slaney" (linear below 1 kHz)
     triangles             what is straight about the filters' sides: "mel" (the Nyquist bin has no part in them), "hz", or
-                          "bins", whose corners are FFT bins rounded down
-    mel_norm              None; "slaney" (unit area in Hz); or a number p ≥ 1: unit p-norm (inf: unit peak)
-    htk_mode              HTK's mel filters: energies at least 1, weight 0 at the first bin of the first filter
+                          "bins", whose corners are FFT bins rounded down; "inner_bins" as well, but a filter whose first
+                          two corners are one bin lacks it (kaldi-native-fbank)
+    mel_norm              None; "slaney" (unit area of the triangle: Slaney's where triangles are straight in Hz); or a
+                          number p ≥ 1: unit p-norm (inf: unit peak)
+    htk_mode              HTK's mel filters: energies at least 1, and for triangles in mel weight 0 at the first bin of the
+                          first filter
     vtln_warp             warp factor of vocal tract length normalization, 1 for none
     vtln_low, vtln_high   Hz between which the warp is linear; a negative vtln_high counts from the Nyquist frequency
     allow_empty           filters without an FFT bin give 0 before the log; False: they are an error
@@ -81,7 +84,7 @@ class MfccOptions:
     num_ceps              coefficients; 0 stops at the mel filters (what `fbank` does)
     dct_type, dct_norm    1, 2 or 3; "ortho" or None, as SciPy
     lifter, lifter_start  cepstral lifter, 0 for none; the index of coefficient 0 in it: 0 (Kaldi) or 1 (librosa)
-    use_energy            log energy in place of coefficient 0 (mfcc) and bin 0 (spectrogram), or as a column of its
+    use_energy            natural log energy in place of coefficient 0 (mfcc) and bin 0 (spectrogram), or as a column of its
                           own (fbank). None is Kaldi's default: True, False for fbank
     raw_energy            energy before preemphasis and window
     spectral_energy       energy is the sum of the spectrum, whatever raw_energy says (python_speech_features)
@@ -193,7 +196,7 @@ class MfccOptions:
                 door.integer(name, getattr(self, name), 1, LARGEST_FFT)
         door.choice("pad_mode", self.pad_mode, PAD_MODES)
         door.choice("mel_scale", self.mel_scale, ("htk", "slaney"))
-        door.choice("triangles", self.triangles, ("mel", "hz", "bins"))
+        door.choice("triangles", self.triangles, ("mel", "hz", "bins", "inner_bins"))
         door.choice("log", self.log, ("ln", "log10", "db"))
         door.choice("floor_mode", self.floor_mode, ("max", "add", "zero"))
         if self.normalize is not None:
@@ -252,8 +255,8 @@ class MfccOptions:
         if self.low_freq >= high:
             door.value_error(f"low_freq must be below high_freq = {high:g} Hz, got {self.low_freq:g}")
         if self.vtln_warp != 1:
-            if self.triangles == "bins":
-                door.value_error(f"vtln_warp must be 1 for triangles='bins', got {self.vtln_warp:g}")
+            if "bins" in self.triangles:
+                door.value_error(f"vtln_warp must be 1 for triangles={self.triangles!r}, got {self.vtln_warp:g}")
             low, top = self.vtln_low, self.highest_vtln
             if not self.low_freq < low < top < high:
                 door.value_error(

@@ -19,7 +19,7 @@ from pyasr.datasets import Skipped, Utterance
 from pyasr.features.extract import plan_of
 from pyasr.ops._door import default_threads
 from pyasr.ops._op import native
-from pyasr.ops._plan import MfccOptions
+from pyasr.ops._options import MfccOptions
 from pyasr.runs.shards import Extracted, Progress, StoreWriter
 
 SHARD_BYTES = 256 << 20

@@ -124,12 +124,10 @@ def option_set(seed):
         else:
             changes |= {"use_power": draw(True, False), "use_log_fbank": draw(True, True, False)}
         try:
-            online = make(knf, kind, changes)
+            make(knf, kind, changes)
         except ValueError as error:
-            assert "an FFT bin" in str(error), str(error)
+            assert "an FFT bin" in str(error) or "an even frame length" in str(error), str(error)
             continue
-        if online._options.fft_size % 2:
-            continue  # the peer ends the process there
         return kind, changes, speech(rate, rate // 2 + int(rng.integers(100)), rng)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from pyasr.compat._words import words_of
+from pyasr.compat._words import even_fft, words_of
 from pyasr.ops._door import Door
 from pyasr.ops._options import EPSILON
 from pyasr.ops._options import MfccOptions as PlanOptions
@@ -181,7 +181,7 @@ def options_of(function: str, o: FbankOptions | MfccOptions) -> PlanOptions:
             )
         values |= {"num_ceps": 0, "use_log_fbank": o.use_log_fbank, "use_power": o.use_power}
     with words_of(function, _NAMES):
-        return PlanOptions(
+        options = PlanOptions(
             sample_rate=frame.samp_freq,
             frame_length_ms=frame.frame_length_ms,
             frame_shift_ms=frame.frame_shift_ms,
@@ -201,3 +201,4 @@ def options_of(function: str, o: FbankOptions | MfccOptions) -> PlanOptions:
             scale=1.0,
             **values,
         )
+        return even_fft(options)

@@ -6,6 +6,18 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 
+from pyasr.ops._options import MfccOptions
+
+
+def even_fft(options: MfccOptions) -> MfccOptions:
+    """The options, or the error of peers that have no FFT of an odd size."""
+    if options.fft_size % 2:
+        raise ValueError(
+            f"MfccOptions: round_to_power_of_two=False needs an even frame length, got {options.frame_length} samples at "
+            f"sample_rate = {options.sample_rate:g}"
+        )
+    return options
+
 
 @contextlib.contextmanager
 def words_of(function: str, names: Mapping[str, str]) -> Iterator[None]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pyasr import features
-from pyasr.compat._words import words_of
+from pyasr.compat._words import even_fft, words_of
 from pyasr.ops._door import Door
 from pyasr.ops._options import MfccOptions, unknown
 
@@ -101,7 +101,7 @@ def _features(function: str, given: dict[str, Any], **stop: int) -> np.ndarray:
         if name in given:
             door.integer(name, given[name], low, 8192)
     with words_of(function, _NAMES):
-        options = MfccOptions(**values | stop, scale=1.0)
+        options = even_fft(MfccOptions(**values | stop, scale=1.0))
         if wave.size < seconds * options.sample_rate:
             return np.empty(0, np.float32)
         y = getattr(features, function)(wave, options.sample_rate, options)

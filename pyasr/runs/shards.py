@@ -40,7 +40,7 @@ from pyasr.features.store import (
     shard_header,
     shard_name,
 )  # fmt: skip
-from pyasr.ops._plan import MfccOptions
+from pyasr.ops._options import MfccOptions
 from pyasr.runs.folder import must_be_new
 
 PROGRESS, LOCK = "progress.json", ".lock"

@@ -45,6 +45,11 @@ def vtln(o: MfccOptions, f: Any) -> Any:
 
 def corners(o: MfccOptions) -> np.ndarray:
     """[num_mels + 2] on the axis of the triangles: filter j rises from corner j to j + 1 and falls to j + 2."""
+    if o.triangles == "bins" and o.mel_scale == "htk":
+        # step by step as python_speech_features: a corner that falls on a bin must round to the same side
+        bottom, top = (2595.0 * np.log10(1.0 + f / 700.0) for f in (o.low_freq, o.highest_freq))
+        at = 700.0 * (10.0 ** (np.linspace(bottom, top, o.num_mels + 2) / 2595.0) - 1.0)
+        return np.floor((o.fft_size + 1) * at / o.sample_rate)
     low, high = mel(o.low_freq, o.mel_scale), mel(o.highest_freq, o.mel_scale)
     at = low + (high - low) / (o.num_mels + 1) * np.arange(o.num_mels + 2)
     if o.vtln_warp != 1:

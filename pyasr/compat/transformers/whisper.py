@@ -1,0 +1,126 @@
+"""transformers.WhisperFeatureExtractor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pyasr import features
+from pyasr.compat._dense import PLAIN, dense_filters
+from pyasr.compat._words import words_of
+from pyasr.compat.transformers.batch_feature import BatchFeature
+from pyasr.compat.transformers.sequence import SequenceFeatureExtractor, waves_of
+from pyasr.ops._door import Door
+from pyasr.ops._options import LARGEST_FFT, MfccOptions
+
+__all__ = ["WhisperFeatureExtractor"]
+
+_NAME = "WhisperFeatureExtractor"
+_HIGHEST = 8000.0  # Hz, whatever the sampling rate
+_NAMES = {"num_mels": "feature_size", "sample_rate": "sampling_rate", "waves": "raw_speech"}
+
+
+class WhisperFeatureExtractor(SequenceFeatureExtractor):
+    """Log mel spectrograms of waves that are padded or cut to chunk_length seconds, as Whisper's encoder takes them.
+
+    feature_size mel filters up to 8 kHz; hop_length and n_fft in samples; dither is the standard deviation of noise that is added
+    to each frame. Other keywords are those of `SequenceFeatureExtractor`.
+
+    Raises ValueError and TypeError naming the argument; see `pyasr.compat.transformers` for what differs.
+
+    Source: transformers.WhisperFeatureExtractor; Radford et al. 2022.
+
+    >>> from pyasr.compat.transformers import WhisperFeatureExtractor
+    >>> extractor = WhisperFeatureExtractor()
+    >>> extractor(np.zeros(16000, np.float32), sampling_rate=16000).input_features.shape
+    (1, 80, 3000)
+    """
+
+    def __init__(
+        self,
+        feature_size: int = 80,
+        sampling_rate: int = 16000,
+        hop_length: int = 160,
+        chunk_length: int = 30,
+        n_fft: int = 400,
+        padding_value: float = 0.0,
+        dither: float = 0.0,
+        return_attention_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value,
+            return_attention_mask=return_attention_mask, **kwargs,
+        )  # fmt: skip
+        door = Door(_NAME)
+        self.n_fft = door.integer("n_fft", n_fft, 2, LARGEST_FFT)
+        if n_fft % 2:
+            door.value_error(f"n_fft must be even, got {n_fft}")
+        self.hop_length = door.integer("hop_length", hop_length, 1, LARGEST_FFT)
+        self.chunk_length = door.integer("chunk_length", chunk_length, 1, 10**6)
+        self.n_samples = chunk_length * sampling_rate
+        self.nb_max_frames = self.n_samples // hop_length
+        self.dither = door.real("dither", dither, 0.0, 1e6)
+        self._options()
+
+    def _options(self) -> MfccOptions:
+        changes = PLAIN | {
+            "full_scale": 32768.0, "n_fft": self.n_fft, "win_length": self.n_fft, "hop_length": self.hop_length,
+            "num_mels": self.feature_size, "high_freq": _HIGHEST, "num_ceps": 0, "dither": self.dither,
+        }  # fmt: skip
+        with words_of(_NAME, _NAMES):
+            return features.preset("whisper", self.sampling_rate, **changes)
+
+    @property
+    def mel_filters(self) -> np.ndarray:
+        """The mel filters [n_fft/2 + 1, feature_size] float64."""
+        return dense_filters(self._options()).T
+
+    def __call__(
+        self,
+        raw_speech: Any,
+        truncation: bool = True,
+        pad_to_multiple_of: int | None = None,
+        return_tensors: str | None = None,
+        return_attention_mask: bool | None = None,
+        padding: bool | str | None = "max_length",
+        max_length: int | None = None,
+        sampling_rate: int | None = None,
+        do_normalize: bool | None = None,
+        device: str | None = "cpu",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """input_features [B, feature_size, frames] float32 of one wave [N] or a batch of B; attention_mask [B, frames] int32 on
+        request.
+
+        Waves are arrays or lists of samples in [−1, 1], padded with zeros or cut to max_length samples (chunk_length seconds);
+        padding is "max_length", "longest" or "do_not_pad". do_normalize: mean 0 and variance 1 before padding; its mask, if
+        it was not asked for, is one of samples, as in the peer. Unknown keywords are ignored, as there.
+        """
+        door = Door(_NAME)
+        if device not in (None, "cpu"):
+            door.value_error(f'device must be "cpu", got {device!r}')
+        self._check_rate(door, sampling_rate)
+        out = self.pad(
+            {"input_features": waves_of(door, raw_speech)},
+            padding=padding,  # type: ignore[arg-type]
+            max_length=max_length or self.n_samples,
+            truncation=truncation,
+            pad_to_multiple_of=pad_to_multiple_of,
+            return_attention_mask=return_attention_mask or do_normalize,
+        )
+        x = out["input_features"]
+        if x.dtype == object:
+            door.value_error('padding must be "longest" or "max_length" for waves of different lengths')
+        if x.shape[1] == 0:
+            door.value_error("raw_speech must have a sample, or padding='max_length'")
+        if do_normalize:
+            x = np.stack(self.zero_mean_unit_var_norm(x, out["attention_mask"], self.padding_value))
+        with words_of(_NAME, _NAMES):
+            y, _ = features.batch(x, self.sampling_rate, self._options(), kind="fbank")
+        out["input_features"] = np.ascontiguousarray(y.swapaxes(1, 2))
+        if return_attention_mask:
+            # a frame counts where its center does; the last center has no frame
+            out["attention_mask"] = out["attention_mask"][:, :: self.hop_length][:, : y.shape[1]]
+        return out.convert_to_tensors(return_tensors)

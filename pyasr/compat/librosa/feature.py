@@ -79,17 +79,14 @@ def _options(door: Door, a: dict[str, Any], sr: Any, n: int) -> MfccOptions:
     values = mel_options(door, sr=sr, **{name: a[name] for name in _FILTERS if name != "dtype"})
     power = door.real("power", a["power"], 1e-3, 1e3)
     frames: dict[str, Any] = {
-        "n_fft": n_fft,
-        "win_length": length,
-        "hop_length": shift,
-        "window": window,
-        "center": center,
-    }
+        "n_fft": n_fft, "win_length": length, "hop_length": shift, "window": window, "center": center,
+        "periodic": True if isinstance(window, str) else None,  # SciPy's are, of every name
+        "pad_mode": mode if center else "constant",
+    }  # fmt: skip
     with words_of(door.op, NAMES):
         options = MfccOptions(
             **values,
             **frames,
-            pad_mode=mode if center else "constant",
             num_ceps=0,
             use_power=power == 2,
             use_log_fbank=False,
@@ -97,8 +94,8 @@ def _options(door: Door, a: dict[str, Any], sr: Any, n: int) -> MfccOptions:
     if not center and length < n_fft:  # librosa's frames have n_fft samples, the window in their middle
         left = (n_fft - length) // 2
         padded = np.pad(window_table(options), (left, n_fft - length - left))
-        options = dataclasses.replace(options, window=tuple(padded.tolist()), win_length=n_fft)
-    warn_of_empty(options)
+        options = dataclasses.replace(options, window=tuple(padded.tolist()), periodic=None, win_length=n_fft)
+    warn_of_empty(options, 5)
     return options
 
 

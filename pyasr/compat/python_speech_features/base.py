@@ -35,6 +35,13 @@ def _mel_options(door: Door, nfilt: Any, nfft: Any, samplerate: Any, lowfreq: An
     }  # fmt: skip
 
 
+def _filters(door: Door, *values: Any) -> np.ndarray:
+    """[nfilt, nfft/2 + 1]."""
+    a = _mel_options(door, *values)
+    with words_of(door.op, _NAMES):
+        return dense_filters(MfccOptions(**a, win_length=a["n_fft"], hop_length=1, num_ceps=0))
+
+
 def _features(function: str, kind: str, a: dict[str, Any], **more: Any) -> tuple[np.ndarray, MfccOptions]:
     """Features [T, F] float64 of a kind, of a call with arguments a."""
     door = Door(function)
@@ -179,7 +186,7 @@ def ssc(
     stop = {"num_ceps": 0, "num_mels": 0, "use_energy": False, "use_log_fbank": False}
     power, _ = _features("ssc", "spectrogram", locals(), **stop)
     power = np.where(power == 0, _EPS, power)
-    filters = get_filterbanks(nfilt, nfft, samplerate, lowfreq, highfreq).T
+    filters = _filters(Door("ssc"), nfilt, nfft, samplerate, lowfreq, highfreq).T
     with np.errstate(invalid="ignore"):  # 0 / 0 of an empty filter
         return (power * np.linspace(1, samplerate / 2, power.shape[1])) @ filters / (power @ filters)
 
@@ -197,9 +204,7 @@ def get_filterbanks(
     >>> get_filterbanks(26).shape
     (26, 257)
     """
-    values = _mel_options(Door("get_filterbanks"), nfilt, nfft, samplerate, lowfreq, highfreq)
-    with words_of("get_filterbanks", _NAMES):
-        return dense_filters(MfccOptions(**values, win_length=nfft, hop_length=1, num_ceps=0))
+    return _filters(Door("get_filterbanks"), nfilt, nfft, samplerate, lowfreq, highfreq)
 
 
 def hz2mel(hz: Any) -> Any:

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+import pyasr
 from pyasr.compat import librosa as ours
 from pyasr.counter import stream
 
@@ -305,3 +306,14 @@ def test_bad_arguments_of_mfcc_are_named(changes, error, text):
 def test_bad_arguments_of_the_rest_are_named(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_our_own_functions_give_the_same():
+    """What docs/migration.md says of the preset."""
+    a = {"n_fft": 512, "hop_length": 160}
+    options = pyasr.features.preset("librosa", 16000, num_ceps=13, **a)
+    compare(pyasr.mfcc(NOISE, 16000, options).T, ours.feature.mfcc(y=NOISE, sr=16000, n_mfcc=13, n_mels=128, **a), 1e-6)
+    energies = ours.feature.melspectrogram(y=NOISE, sr=16000, **a)
+    fbank = pyasr.fbank(NOISE, 16000, "librosa", use_log_fbank=False, dynamic_range=None, **a)
+    compare(fbank.T, energies, 1e-6)
+    compare(pyasr.fbank(NOISE, 16000, "librosa", **a).T, ours.power_to_db(energies), 1e-6)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import pyasr
 from pyasr.compat import python_speech_features as ours
 from pyasr.counter import stream
 
@@ -208,3 +209,13 @@ def test_bad_arguments_are_named(function, changes, error, text):
 def test_bad_arguments_of_the_rest_are_named(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_our_own_functions_give_the_same():
+    """What docs/migration.md says of the preset."""
+    options = pyasr.features.preset("python_speech_features", 16000, scale=1.0, window="hamming")
+    np.testing.assert_array_equal(
+        pyasr.mfcc(NOISE, 16000, options), ours.mfcc(NOISE, winfunc=np.hamming).astype(np.float32)
+    )
+    log_energy = pyasr.fbank(NOISE, 16000, options, use_log_fbank=False, use_energy=True)
+    np.testing.assert_array_equal(log_energy[:, 1:], ours.fbank(NOISE, winfunc=np.hamming)[0].astype(np.float32))

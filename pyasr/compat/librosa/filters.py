@@ -69,7 +69,7 @@ def mel_options(
 
 
 def warn_of_empty(options: MfccOptions, depth: int = 3) -> None:
-    """librosa's warning where a filter has no FFT bin; one that begins at 0 Hz does not count. The caller to blame is depth up."""
+    """librosa's warning, of the caller `depth` up, where a filter has no FFT bin; one that begins at 0 Hz does not count."""
     if not (dense_filters(options).max(axis=1)[options.low_freq == 0 :] > 0).all():
         warnings.warn(
             f"Empty filters detected in mel frequency basis: n_mels = {options.num_mels} of n_fft = {options.fft_size} at "

@@ -129,8 +129,8 @@ def logpowspec(frames: np.ndarray, NFFT: int, norm: int = 1) -> np.ndarray:
     """10 log10 of powspec, at least −300 dB; norm=1 makes the largest value of all frames 0.
 
     >>> from pyasr.compat.python_speech_features import sigproc
-    >>> sigproc.logpowspec(np.ones((1, 4)), 4)[0, 0]
-    0.0
+    >>> sigproc.logpowspec(np.ones((1, 4)), 4).round().tolist()
+    [[0.0, -306.0, -306.0]]
     """
     y = 10 * np.log10(np.maximum(powspec(frames, NFFT), 1e-30))
     return y - np.max(y) if norm else y

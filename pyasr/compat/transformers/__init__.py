@@ -7,8 +7,8 @@ Names, order, defaults, padding, truncation and masks are those of transformers 
   * Values of a BatchFeature are NumPy arrays; return_tensors="pt" makes tensors of them where torch is installed. device is
     "cpu".
   * from_pretrained reads a folder or a JSON file on this machine; nothing is downloaded, and push_to_hub is left out.
-  * A batch that stays ragged (padding="do_not_pad"), a wave without samples or, for SeamlessM4T, without a frame (without
-    two where they are normalized) raises ValueError; there the peer fails with another error or returns NaN.
+  * A batch that stays ragged (padding="do_not_pad") and a wave without a frame raise ValueError; so does one without two where
+    SeamlessM4T normalizes. There the peer fails with another error, or returns NaN or nothing.
   * A NaN or infinite sample raises.
   * dither draws the same numbers in every call.
   * Whisper's n_fft is even and its sampling_rate at least 16000 Hz: its filters reach 8 kHz.

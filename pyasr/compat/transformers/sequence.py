@@ -31,7 +31,10 @@ def waves_of(door: Door, raw_speech: Any, stereo: bool = False) -> list[np.ndarr
         door.type_error(f"raw_speech must be an array or a list, got {type(raw_speech).__name__}")
     if isinstance(raw_speech, (list, tuple)) and not raw_speech:
         door.value_error("raw_speech must hold a wave, got an empty list")
-    batched = raw_speech.ndim > 1 if isinstance(raw_speech, np.ndarray) else np.ndim(raw_speech[0]) > 0
+    if isinstance(raw_speech, np.ndarray):
+        batched = raw_speech.ndim > 1
+    else:
+        batched = isinstance(raw_speech[0], (list, tuple)) or np.ndim(raw_speech[0]) > 0
     out = []
     for b, speech in enumerate(raw_speech if batched else [raw_speech]):
         name = f"raw_speech[{b}]" if batched else "raw_speech"

@@ -113,8 +113,10 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
         x = out["input_features"]
         if x.dtype == object:
             door.value_error('padding must be "longest" or "max_length" for waves of different lengths')
-        if x.shape[1] == 0:
-            door.value_error("raw_speech must have a sample, or padding='max_length'")
+        if x.shape[1] < self.hop_length:
+            door.value_error(
+                f"raw_speech must have at least hop_length = {self.hop_length} samples, got {x.shape[1]}: pad it"
+            )
         if do_normalize:
             x = np.stack(self.zero_mean_unit_var_norm(x, out["attention_mask"], self.padding_value))
         with words_of(_NAME, _NAMES):

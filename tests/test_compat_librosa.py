@@ -270,7 +270,7 @@ def test_bad_arguments_are_named(function, changes, error, text):
         ),
         ({"lifter": -1}, ValueError, "lifter must be at least 0"),
         ({"dct_type": 4}, ValueError, "dct_type must lie in"),
-        ({"norm": "forward"}, ValueError, "norm must be None or 'ortho', got 'forward'"),
+        ({"norm": "forward"}, ValueError, "norm must be .*ortho.*, got 'forward'"),
         ({"mel_norm": "htk"}, ValueError, "norm must be None, 'slaney' or a number p, got 'htk'"),
         ({"mel_norm": 0.5}, ValueError, "norm must lie in"),
         ({"S": np.zeros(5)}, ValueError, r"S must be real with shape .* got float64 \(5,\)"),

@@ -167,12 +167,16 @@ def test_the_grid_is_what_it_says():
     assert {name for name, values in seen.items() if len(values) == 1} <= still
 
 
-def error(column, options, wave):
-    """Largest error, with logs in nepers of the bands (see `unit` in the oracle), else relative to the largest value.
+def weights(amplitude):
+    """[T, F] from amplitudes: what is weaker than the frame's strongest by more than 60 dB counts in proportion to its amplitude.
 
-    A bin of a spectrogram that is weaker than the frame's strongest by more than 60 dB counts in proportion to its amplitude:
-    below, float32 and, where a bin vanishes, float64 too leave rounding.
+    Below, float32 and, where a bin vanishes, float64 too leave rounding.
     """
+    return np.minimum(1.0, 1e3 * amplitude / np.maximum(amplitude.max(axis=1, keepdims=True), 1e-300))
+
+
+def error(column, options, wave):
+    """Largest error, with logs in nepers of the bands (see `unit` in the oracle), else relative to the largest value."""
     kind = options.kind
     want = ORACLE["features"](kind, wave, options)
     got = getattr(backend(column), kind)(wave, make_plan(options))
@@ -185,9 +189,9 @@ def error(column, options, wave):
         return off.max() / max(np.abs(want).max(), 1e-300)
     off /= ORACLE["unit"](kind, wave, options)
     if kind == "spectrogram":
-        amplitude = ORACLE["spectrum"](wave, options)[0] ** (0.5 if options.use_power else 1.0)
-        weight = np.minimum(1.0, 1e3 * amplitude / np.maximum(amplitude.max(axis=1, keepdims=True), 1e-300))
-        weight[:, 0] = 1.0 if options.energy != "none" else weight[:, 0]
+        weight = weights(ORACLE["spectrum"](wave, options)[0] ** (0.5 if options.use_power else 1.0))
+        if options.energy != "none":
+            weight[:, 0] = 1.0
         off *= weight
     return off.max()
 
@@ -336,14 +340,16 @@ needs_cpp = pytest.mark.skipif(why_not("cpp") is not None, reason="the bars are 
 
 @needs_cpp
 def test_the_bars_of_fbank_mfcc_and_energy(bar_waves):
-    """What float32 can do: against float64, at int16 scale."""
+    """What float32 can do: against float64, at int16 scale. A weak band between strong ones shows the FFT's rounding, as it does
+    in every float32 implementation."""
     ops, squares, count = backend("cpp"), 0.0, 0
     for name, wave, rate in bar_waves:
         fbank = MfccOptions(sample_rate=rate, num_mels=80 if rate == 16000 else 23, num_ceps=0, use_energy=True)
-        off = np.abs(ops.fbank(wave, make_plan(fbank)) - ORACLE["features"]("fbank", wave, fbank))
-        assert off[:, 1:].max() <= 3e-4, name
+        want = ORACLE["features"]("fbank", wave, fbank)
+        off = np.abs(ops.fbank(wave, make_plan(fbank)) - want)
         assert off[:, 0].max() <= 5e-6, name
         squares, count = squares + (off[:, 1:] ** 2).sum(), count + off[:, 1:].size
+        assert (off[:, 1:] * weights(np.exp(want[:, 1:] / 2))).max() <= 3e-4, name
         mfcc = MfccOptions(sample_rate=rate)
         off = np.abs(ops.mfcc(wave, make_plan(mfcc)) - ORACLE["features"]("mfcc", wave, mfcc))
         assert off.max() <= 3e-4, name

@@ -58,7 +58,9 @@ def corners(o: MfccOptions) -> np.ndarray:
         return at
     if o.triangles == "hz":
         return hz(at, o.mel_scale)
-    return np.floor((o.fft_size + 1) * hz(at, o.mel_scale) / o.sample_rate)
+    at = hz(at, o.mel_scale)
+    at[0], at[-1] = o.low_freq, o.highest_freq  # of an odd FFT size the Nyquist frequency is a corner that rounding could miss
+    return np.floor((o.fft_size + 1) * at / o.sample_rate)
 
 
 def bins(o: MfccOptions) -> np.ndarray:

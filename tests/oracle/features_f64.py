@@ -112,6 +112,9 @@ def filters(o: Any, size: int) -> np.ndarray:
     if o.vtln_warp != 1:
         points = [warped(f, o, low, high) for f in points]
     in_bins, in_mel = "bins" in o.triangles, o.triangles == "mel"
+    if o.triangles == "bins" and o.mel_scale == "htk":  # in the arithmetic of python_speech_features, which rounds down
+        ends = (2595 * np.log10(1 + f / 700.0) for f in (low, high))
+        points = [700 * (10 ** (m / 2595.0) - 1) for m in np.linspace(*ends, o.num_mels + 2)]
     if in_bins:
         corners = [np.floor((size + 1) * f / o.sample_rate) for f in points]
     else:

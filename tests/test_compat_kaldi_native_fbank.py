@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 needs_peer = pytest.mark.skipif(peer is None, reason="kaldi-native-fbank is not installed")
 EXTRACTORS = runpy.run_path(str(Path(__file__).with_name("knf_extractors.py")))
 NOISE, make, run = (EXTRACTORS[name] for name in ("NOISE", "make", "run"))
-OPTIONS = ["FrameExtractionOptions", "MelBanksOptions", "FbankOptions", "MfccOptions"]
+OPTIONS = ["FrameExtractionOptions", "MelBanksOptions", "FbankOptions", "MfccOptions", "WhisperFeatureOptions"]
 
 
 def speech(rate, samples, rng):
@@ -60,7 +60,7 @@ def test_options_and_defaults_are_the_peers(name):
 
 
 @needs_peer
-@pytest.mark.parametrize("name", ["OnlineFbank", "OnlineMfcc"])
+@pytest.mark.parametrize("name", ["OnlineFbank", "OnlineMfcc", "OnlineWhisperFbank"])
 def test_every_public_name_is_there(name):
     public = {n for n in dir(getattr(peer, name)) if not n.startswith("_")}
     assert {n for n in dir(getattr(knf, name)) if not n.startswith("_")} == public | {"get_frames"}
@@ -70,8 +70,8 @@ def test_every_public_name_is_there(name):
 def test_what_is_left_out_is_named():
     classes = {n for n, value in vars(peer).items() if isinstance(value, type)}
     assert classes == set(knf.__all__) | set(knf.LEFT_OUT)
-    with pytest.raises(AttributeError, match="no attribute 'OnlineWhisperFbank': it is left out"):
-        _ = knf.OnlineWhisperFbank
+    with pytest.raises(AttributeError, match="no attribute 'OnlineNemoFbank': it is left out"):
+        _ = knf.OnlineNemoFbank
 
 
 def test_options_are_values():
@@ -123,10 +123,23 @@ def option_set(seed):
             changes |= {"num_ceps": draw(12, 13, bins), "cepstral_lifter": draw(22.0, 0.0)}
         else:
             changes |= {"use_power": draw(True, False), "use_log_fbank": draw(True, True, False)}
+        if rng.random() < 0.3:
+            changes |= {
+                "mel_opts.is_librosa": True,
+                "mel_opts.norm": draw("slaney", ""),
+                "mel_opts.use_slaney_mel_scale": draw(True, False),
+                "mel_opts.floor_to_int_bin": draw(False, True),
+            }
+        if changes["frame_opts.window_type"] == "blackman":
+            changes["frame_opts.blackman_coeff"] = draw(0.42, 0.3, 0.5)
+        if kind == "Fbank" and not changes["use_energy"]:
+            changes |= {"use_log_floor": draw(True, False), "eps": draw(2.0**-23, 2.0**-24, 0.5)}
         try:
-            make(knf, kind, changes)
+            options = make(knf, kind, changes)._options
         except ValueError as error:
-            assert "an FFT bin" in str(error) or "an even frame length" in str(error), str(error)
+            assert "an FFT bin" in str(error), str(error)
+            continue
+        if options.fft_size % 2:
             continue
         return kind, changes, speech(rate, rate // 2 + int(rng.integers(100)), rng)
 
@@ -156,6 +169,51 @@ def test_numbers_are_the_peers_on_a_grid_of_options():
     assert off.max() <= 2e-3, f"set {off.argmax()}: {option_set(int(off.argmax()))[1]}"
     assert (off[logs] <= 5e-4).mean() >= 0.97, np.sort(off[logs])[-8:]
     assert off[~logs].max() <= 2e-5
+
+
+@needs_peer
+@pytest.mark.parametrize(("dim", "n"), [(80, 8000), (128, 8000), (40, 79), (80, 80), (80, 16001)])
+def test_whisper_numbers_are_the_peers(dim, n):
+    """float32 sums of 400 products in the peer: up to 1e-5 of the largest band."""
+    wave = speech(16000, n, np.random.default_rng(3)) / 32768
+    got, want = [], []
+    for module, frames in ((knf, got), (peer, want)):
+        opts = module.WhisperFeatureOptions()
+        opts.dim = dim
+        opts.frame_opts.samp_freq = 8000  # of no effect
+        online = module.OnlineWhisperFbank(opts)
+        assert online.dim == dim
+        for at in range(0, n, 3000):
+            online.accept_waveform(16000, wave[at : at + 3000].tolist())
+        online.input_finished()
+        frames.extend(online.get_frame(i).copy() for i in range(online.num_frames_ready))
+    assert len(got) == len(want) == (n + 80) // 160
+    if got:
+        assert np.abs(np.array(got) - np.array(want)).max() <= 1e-5 * np.abs(want).max()
+
+
+@needs_peer
+def test_dither_is_as_strong_as_the_peers():
+    """On silence nothing else is there: bands of both have the same distribution of logs."""
+    changes = {"frame_opts.dither": 1.0, "frame_opts.frame_shift_ms": 25.0}
+    got, want = (run(m, "Fbank", changes, np.zeros(400 * 3000, np.float32)).astype(np.float64) for m in (knf, peer))
+    error = np.sqrt((got.var(axis=0) + want.var(axis=0)) / len(got))
+    assert (np.abs(got.mean(axis=0) - want.mean(axis=0)) <= 5 * error).all()
+    np.testing.assert_allclose(got.std(axis=0), want.std(axis=0), rtol=0.15)
+
+
+def test_dither_repeats_and_has_the_peers_default():
+    wave = NOISE / 32768
+    opts = knf.FbankOptions()
+    frames = []
+    for portion in (8000, 333):
+        online = knf.OnlineFbank(opts)
+        for at in range(0, len(wave), portion):
+            online.accept_waveform(16000, wave[at : at + portion])
+        frames.append(online.get_frames())
+    np.testing.assert_array_equal(frames[0], frames[1])
+    np.testing.assert_array_equal(frames[0], pyasr.fbank(wave, 16000, scale=1.0, dither=3e-5))
+    assert not np.array_equal(frames[0], run(knf, "Fbank", {}, wave))  # whose dither is 0
 
 
 @needs_peer

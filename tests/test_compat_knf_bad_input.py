@@ -20,8 +20,8 @@ NOISE, make, run = (EXTRACTORS[name] for name in ("NOISE", "make", "run"))
         ({"frame_opts.window_type": "foo"}, r"frame_opts\.window_type must be one of povey, .*got 'foo'"),
         ({"frame_opts.samp_freq": -16000.0}, r"frame_opts\.samp_freq must lie in"),
         ({"frame_opts.preemph_coeff": 2.0}, r"frame_opts\.preemph_coeff must lie in"),
-        ({"frame_opts.dither": 1.0}, r"frame_opts\.dither must be 0"),
-        ({"frame_opts.blackman_coeff": 0.3, "frame_opts.window_type": "blackman"}, r"blackman_coeff must be 0\.42"),
+        ({"frame_opts.dither": -1.0}, r"frame_opts\.dither must lie in"),
+        ({"frame_opts.blackman_coeff": 1e9, "frame_opts.window_type": "blackman"}, r"blackman_coeff must lie in"),
         (
             {"frame_opts.frame_length_ms": 25.07, "frame_opts.round_to_power_of_two": False},
             "even frame length, got 401",
@@ -35,7 +35,7 @@ NOISE, make, run = (EXTRACTORS[name] for name in ("NOISE", "make", "run"))
             {"mel_opts.low_freq": 5000.0, "mel_opts.high_freq": 1000.0},
             r"mel_opts\.low_freq must be below mel_opts\.high_freq",
         ),
-        ({"mel_opts.is_librosa": True}, r"mel_opts\.is_librosa must be False"),
+        ({"mel_opts.is_librosa": True, "mel_opts.norm": "l2"}, r"mel_opts\.norm must be '' or 'slaney', got 'l2'"),
         ({"mel_opts.debug_mel": True}, r"mel_opts\.debug_mel must be False"),
     ],
     ids=str,
@@ -45,12 +45,22 @@ def test_bad_options_are_named(changes, text):
         make(knf, "Mfcc", changes)
 
 
-def test_options_of_fbank_that_are_not_kaldis():
-    for changes in ({"eps": 1e-3}, {"use_log_floor": False}):
-        with pytest.raises(ValueError, match=r"^OnlineFbank: eps and use_log_floor must be"):
-            make(knf, "Fbank", changes)
-    assert make(knf, "Fbank", {"eps": 1e-3, "use_log_fbank": False}).dim == 23
-    assert knf.OnlineFbank(knf.FbankOptions()).dim == 23  # with the peer's dither left as it is
+@pytest.mark.parametrize("changes", [{"eps": 1e-3}, {"use_log_floor": False}], ids=str)
+def test_a_floor_that_the_energy_would_not_share_is_named(changes):
+    assert make(knf, "Fbank", changes).dim == 23
+    with pytest.raises(
+        ValueError, match=r"^OnlineFbank: eps must be at most 2\*\*-23 and use_log_floor True with use_energy"
+    ):
+        make(knf, "Fbank", {**changes, "use_energy": True})
+    assert make(knf, "Fbank", {**changes, "use_energy": True, "use_log_fbank": False}).dim == 24
+    with pytest.raises(ValueError, match=r"^OnlineFbank: eps must lie in"):
+        make(knf, "Fbank", {"eps": 0.0})
+
+
+def test_whisper_has_filters_that_fit():
+    for dim, text in ((0, "dim must lie in"), (200, "dim must leave every mel filter an FFT bin, got 200")):
+        with pytest.raises(ValueError, match=f"^OnlineWhisperFbank: {text}"):
+            knf.OnlineWhisperFbank(knf.WhisperFeatureOptions(dim=dim))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +144,10 @@ def test_bad_requests_are_named():
     online.input_finished()
     with pytest.raises(RuntimeError, match=r"accept_waveform: no samples are taken after input_finished\(\)"):
         online.accept_waveform(16000, NOISE)
-    for cls, opts in ((knf.OnlineMfcc, knf.FbankOptions()), (knf.OnlineFbank, None)):
+    for cls, opts in (
+        (knf.OnlineMfcc, knf.FbankOptions()),
+        (knf.OnlineFbank, None),
+        (knf.OnlineWhisperFbank, knf.FbankOptions()),
+    ):
         with pytest.raises(TypeError, match=f"^{cls.__name__}: opts must be"):
             cls(opts)

@@ -72,7 +72,7 @@ def recipe(function, waveform, **changes):
             "povey": hann**0.85,
             "hanning": hann,
             "hamming": 0.54 - 0.46 * np.cos(turn),
-            "blackman": 0.42 - 0.5 * np.cos(turn) + 0.08 * np.cos(2 * turn),
+            "blackman": a["blackman_coeff"] - 0.5 * np.cos(turn) + (0.5 - a["blackman_coeff"]) * np.cos(2 * turn),
             "rectangular": np.ones(length),
         }[a["window_type"]]
     )
@@ -88,12 +88,12 @@ def recipe(function, waveform, **changes):
     high = a["high_freq"] + (a["high_freq"] <= 0) * a["sample_frequency"] / 2
     low, high, bins = (
         1127 * np.log(1 + np.asarray(hz) / 700)
-        for hz in (a["low_freq"], high, np.arange(size // 2) * a["sample_frequency"] / size)
+        for hz in (a["low_freq"], high, np.arange((size + 1) // 2) * a["sample_frequency"] / size)
     )
-    step = (high - low) / (a["num_mel_bins"] + 1)
-    centers = low + step * np.arange(1, a["num_mel_bins"] + 1)[:, None]
-    filters = np.clip(1 - np.abs(bins - centers) / step, 0, None)
-    y = (spectrum ** (2 if a.get("use_power", True) else 1))[:, :-1] @ filters.T
+    corners = warp(np.linspace(low, high, a["num_mel_bins"] + 2), a)[:, None]
+    left, center, right = corners[:-2], corners[1:-1], corners[2:]
+    filters = np.clip(np.minimum((bins - left) / (center - left), (right - bins) / (right - center)), 0, None)
+    y = (spectrum ** (2 if a.get("use_power", True) else 1))[:, : len(bins)] @ filters.T
     if a.get("use_log_fbank", True):
         y = np.log(np.maximum(y, EPSILON))
     if function == "mfcc":
@@ -112,8 +112,25 @@ def recipe(function, waveform, **changes):
     return y - a["subtract_mean"] * y.mean(axis=0)
 
 
+def warp(mels, a):
+    """vtln_warp_mel_freq: three straight pieces in Hz."""
+    nyquist, factor = a["sample_frequency"] / 2, a["vtln_warp"]
+    if factor == 1:
+        return mels
+    low, high = a["low_freq"], a["high_freq"] + (a["high_freq"] <= 0) * nyquist
+    l = a["vtln_low"] * max(1.0, factor)
+    h = (a["vtln_high"] + (a["vtln_high"] < 0) * nyquist) * min(1.0, factor)
+    hz = 700 * (np.exp(mels / 1127) - 1)
+    pieces = [
+        low + (l / factor - low) / (l - low) * (hz - low),
+        hz / factor,
+        high + (high - h / factor) / (high - h) * (hz - high),
+    ]
+    return 1127 * np.log(1 + np.select([hz < l, hz < h], pieces[:2], pieces[2]) / 700)
+
+
 def option_set(seed):
-    """A function, a waveform of two channels and changes; drawn again where a mel filter has no bin or an FFT is odd."""
+    """A function, a waveform of two channels and changes; drawn again where a filter has no bin, an FFT is odd or VTLN has no room."""
     rng = np.random.default_rng([11, seed])
 
     def draw(*choices):
@@ -145,13 +162,22 @@ def option_set(seed):
             }
         if function == "mfcc":
             changes |= {"cepstral_lifter": draw(22.0, 0.0), "num_ceps": draw(13, 5, changes["num_mel_bins"])}
+            if rng.random() < 0.4:
+                changes |= {
+                    "vtln_warp": draw(0.85, 1.15),
+                    "vtln_low": draw(100.0, 150.0),
+                    "vtln_high": draw(-500.0, 3000.0),
+                }
+        if changes["window_type"] == "blackman":
+            changes["blackman_coeff"] = draw(0.42, 0.3, 0.5)
         if function == "fbank":
             changes |= {"use_log_fbank": draw(True, True, False), "use_power": draw(True, False)}
         waveform = np.rint(800 * rng.standard_normal((2, int(rate) // 3))).astype(np.float32)
         try:
             getattr(kaldi, function)(waveform, **changes)
         except ValueError as error:
-            assert "an FFT bin" in str(error) or "an even frame length" in str(error), str(error)
+            known = ("an FFT bin", "an even frame length", "vtln_low and vtln_high must rise")
+            assert any(text in str(error) for text in known), str(error)
             continue
         return function, waveform, changes
 
@@ -195,6 +221,20 @@ def test_samples_are_taken_at_the_scale_given(function):
                                   function == "spectrogram"), want)  # fmt: skip
 
 
+def test_dither_repeats_and_is_as_strong_as_torchs():
+    silence = np.zeros((1, 400 * 2500), np.float32)
+    changes = {"dither": 2.0, "frame_shift": 25.0, "energy_floor": 0.0}
+    got = kaldi.fbank(silence, **changes).astype(np.float64)
+    np.testing.assert_array_equal(got, kaldi.fbank(silence, **changes))
+    np.testing.assert_allclose(got - kaldi.fbank(silence, **changes | {"dither": 1.0}), 2 * np.log(2), atol=1e-4)
+    peer = pytest.importorskip("torchaudio.compliance.kaldi", reason="torchaudio is the peer")
+    torch = pytest.importorskip("torch", reason="torch is the peer's")
+    torch.manual_seed(0)
+    want = peer.fbank(torch.from_numpy(silence).double(), **changes).numpy()
+    error = np.sqrt((got.var(axis=0) + want.var(axis=0)) / len(got))
+    assert (np.abs(got.mean(axis=0) - want.mean(axis=0)) <= 5 * error).all()
+
+
 def test_a_tensor_is_taken():
     torch = pytest.importorskip("torch", reason="torch makes tensors")
     got = kaldi.mfcc(torch.from_numpy(MONO))
@@ -213,16 +253,25 @@ def test_short_waves():
 @pytest.mark.parametrize(
     ("function", "waveform", "changes", "error", "text"),
     [
-        ("mfcc", MONO, {"dither": 1.0}, ValueError, r"dither must be 0, got 1\.0"),
-        ("fbank", MONO, {"vtln_warp": 1.1}, ValueError, r"vtln_warp must be 1, got 1\.1"),
-        ("fbank", MONO, {"vtln_low": "100"}, TypeError, "vtln_low must be a real number"),
+        ("mfcc", MONO, {"dither": -1.0}, ValueError, r"dither must lie in \[0\.0, 1000000\.0\], got -1\.0"),
+        ("fbank", MONO, {"vtln_warp": 0.0}, ValueError, r"vtln_warp must lie in"),
         (
-            "spectrogram",
+            "fbank",
             MONO,
-            {"window_type": "blackman", "blackman_coeff": 0.5},
+            {"vtln_warp": 1.1, "vtln_low": 10.0},
             ValueError,
-            r"blackman_coeff must be 0\.42",
+            "vtln_low and vtln_high must rise between low_freq",
         ),
+        (
+            "mfcc",
+            MONO,
+            {"vtln_warp": 9.0, "vtln_low": 1000.0},
+            ValueError,
+            "vtln_warp must leave room between 1000 and",
+        ),
+        ("fbank", MONO, {"vtln_low": "100"}, TypeError, "vtln_low must be a real number"),
+        ("spectrogram", MONO, {"blackman_coeff": np.inf}, ValueError, "blackman_coeff must lie in"),
+        ("mfcc", MONO, {"window_type": "blackman", "blackman_coeff": 1e9}, ValueError, "blackman_coeff must lie in"),
         (
             "mfcc",
             MONO,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import difflib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
 
-from pyasr.compat._words import even_fft, words_of
+from pyasr.compat._words import LARGEST_COEFF, blackman, even_fft, words_of
 from pyasr.ops._door import Door
 from pyasr.ops._options import EPSILON
 from pyasr.ops._options import MfccOptions as PlanOptions
 
-DITHER = 3e-5  # the peer's default: no noise here
+NORMS = ("", "slaney")
 
 # our option -> the peer's, for messages
 _NAMES = {
@@ -22,12 +22,14 @@ _NAMES = {
     "frame_length_ms": "frame_opts.frame_length_ms",
     "frame_shift_ms": "frame_opts.frame_shift_ms",
     "window": "frame_opts.window_type",
+    "dither": "frame_opts.dither",
     "preemph": "frame_opts.preemph_coeff",
     "round_to_power_of_two": "frame_opts.round_to_power_of_two",
     "num_mels": "mel_opts.num_bins",
     "low_freq": "mel_opts.low_freq",
     "high_freq": "mel_opts.high_freq",
     "lifter": "cepstral_lifter",
+    "log_floor": "eps",
 }
 
 
@@ -68,7 +70,7 @@ class _Options:
 
 @dataclass(kw_only=True)
 class FrameExtractionOptions(_Options):
-    """Frames and windows: Hz, milliseconds. `dither` is 0 or its default, and adds no noise.
+    """Frames and windows: Hz, milliseconds; dither at the scale of the samples.
 
     >>> from pyasr.compat import kaldi_native_fbank as knf
     >>> knf.FrameExtractionOptions().window_type
@@ -78,7 +80,7 @@ class FrameExtractionOptions(_Options):
     samp_freq: float = 16000.0
     frame_shift_ms: float = 10.0
     frame_length_ms: float = 25.0
-    dither: float = DITHER
+    dither: float = 3e-5
     preemph_coeff: float = 0.97
     remove_dc_offset: bool = True
     window_type: str = "povey"
@@ -91,8 +93,9 @@ class FrameExtractionOptions(_Options):
 class MelBanksOptions(_Options):
     """Mel filters: Hz; high_freq ≤ 0 counts from the Nyquist frequency.
 
-    vtln_low and vtln_high have no effect without a warp, which the peer does not offer either; norm, use_slaney_mel_scale
-    and floor_to_int_bin belong to is_librosa, which raises here.
+    vtln_low and vtln_high have no effect without a warp, which the peer does not offer either. With is_librosa triangles are
+    straight in Hz, or between FFT bins (floor_to_int_bin), on Slaney's mel scale (use_slaney_mel_scale) or HTK's, and of unit
+    area (norm="slaney") or unit height (norm=""). debug_mel raises.
 
     >>> from pyasr.compat import kaldi_native_fbank as knf
     >>> knf.MelBanksOptions().num_bins
@@ -158,47 +161,90 @@ class MfccOptions(_Options):
     htk_compat: bool = False
 
 
+@dataclass(kw_only=True)
+class WhisperFeatureOptions(_Options):
+    """Options of OnlineWhisperFbank: dim mel filters, 80 or 128 of Whisper's models. frame_opts has no effect, as in the peer.
+
+    >>> from pyasr.compat import kaldi_native_fbank as knf
+    >>> knf.WhisperFeatureOptions(dim=128).as_dict()["dim"]
+    128
+    """
+
+    frame_opts: FrameExtractionOptions = field(default_factory=FrameExtractionOptions)
+    dim: int = 80
+
+
+def _filters(door: Door, mel: MelBanksOptions) -> dict[str, Any]:
+    """Our options of these filters."""
+    if mel.debug_mel:
+        door.value_error("mel_opts.debug_mel must be False, got True: nothing is printed")
+    values: dict[str, Any] = {
+        "num_mels": door.integer("mel_opts.num_bins", mel.num_bins, 3, 8192),
+        "low_freq": mel.low_freq,
+        "high_freq": mel.high_freq,
+        "htk_mode": mel.htk_mode,
+    }
+    if not mel.is_librosa:
+        return values
+    if mel.norm not in NORMS:
+        door.value_error(f"mel_opts.norm must be '' or 'slaney', got {mel.norm!r}")
+    return values | {
+        "mel_scale": "slaney" if mel.use_slaney_mel_scale else "htk",
+        "triangles": "inner_bins" if mel.floor_to_int_bin else "hz",
+        "mel_norm": mel.norm or None,
+    }
+
+
+def _floors(door: Door, o: FbankOptions) -> dict[str, Any]:
+    """Our options of the floor under the logs. The peer's floor under the energy is Kaldi's whatever that one is."""
+    floor = EPSILON if np.float32(o.eps) == np.float32(EPSILON) else o.eps
+    if not o.use_log_fbank or (o.use_log_floor and floor == EPSILON):
+        return {}
+    if o.use_energy and (floor > EPSILON or not o.use_log_floor):
+        door.value_error(
+            f"eps must be at most 2**-23 and use_log_floor True with use_energy, whose floor is 2**-23, got {o.eps:g} and "
+            f"{o.use_log_floor}"
+        )
+    energy_floor = max(o.energy_floor, EPSILON) if o.use_energy else o.energy_floor
+    return {"log_floor": floor, "floor_mode": "max" if o.use_log_floor else "add", "energy_floor": energy_floor}
+
+
 def options_of(function: str, o: FbankOptions | MfccOptions) -> PlanOptions:
     """The options of our own features that these are."""
-    door, frame, mel = Door(function), o.frame_opts, o.mel_opts
-    if np.float32(frame.dither) not in (0, np.float32(DITHER)):
-        door.value_error(
-            f"frame_opts.dither must be 0 (or its default {DITHER}, which adds no noise here), got {frame.dither:g}"
-        )
-    if frame.window_type == "blackman" and np.float32(frame.blackman_coeff) != np.float32(0.42):
-        door.value_error(f"frame_opts.blackman_coeff must be 0.42, got {frame.blackman_coeff:g}")
-    for name in ("is_librosa", "debug_mel"):
-        if getattr(mel, name):
-            door.value_error(f"mel_opts.{name} must be False, got True: it is not supported")
-    door.integer("mel_opts.num_bins", mel.num_bins, 3, 8192)
-    values: dict[str, Any] = {}
+    door, frame = Door(function), o.frame_opts
+    values: dict[str, Any] = {
+        "sample_rate": frame.samp_freq,
+        "frame_length_ms": frame.frame_length_ms,
+        "frame_shift_ms": frame.frame_shift_ms,
+        "window": frame.window_type,
+        "preemph": frame.preemph_coeff,
+        "remove_dc": frame.remove_dc_offset,
+        "dither": frame.dither,
+        "snip_edges": frame.snip_edges,
+        "round_to_power_of_two": frame.round_to_power_of_two,
+        "use_energy": o.use_energy,
+        "raw_energy": o.raw_energy,
+        "energy_floor": o.energy_floor,
+        "htk_compat": o.htk_compat,
+        **_filters(door, o.mel_opts),
+    }
     if isinstance(o, MfccOptions):
         values |= {"num_ceps": door.integer("num_ceps", o.num_ceps, 1, 8192), "lifter": o.cepstral_lifter}
     else:
-        if o.use_log_fbank and (np.float32(o.eps) != np.float32(EPSILON) or not o.use_log_floor):
-            door.value_error(
-                f"eps and use_log_floor must be 2**-23 and True, Kaldi's floor, got {o.eps:g} and {o.use_log_floor}"
-            )
-        values |= {"num_ceps": 0, "use_log_fbank": o.use_log_fbank, "use_power": o.use_power}
+        values |= {"num_ceps": 0, "use_log_fbank": o.use_log_fbank, "use_power": o.use_power, **_floors(door, o)}
     with words_of(function, _NAMES):
-        options = PlanOptions(
-            sample_rate=frame.samp_freq,
-            frame_length_ms=frame.frame_length_ms,
-            frame_shift_ms=frame.frame_shift_ms,
-            window=frame.window_type,
-            preemph=frame.preemph_coeff,
-            remove_dc=frame.remove_dc_offset,
-            snip_edges=frame.snip_edges,
-            num_mels=mel.num_bins,
-            low_freq=mel.low_freq,
-            high_freq=mel.high_freq,
-            htk_mode=mel.htk_mode,
-            use_energy=o.use_energy,
-            raw_energy=o.raw_energy,
-            energy_floor=o.energy_floor,
-            htk_compat=o.htk_compat,
-            round_to_power_of_two=frame.round_to_power_of_two,
-            scale=1.0,
-            **values,
-        )
-        return even_fft(options)
+        options = even_fft(PlanOptions(**values, scale=1.0))
+        if frame.window_type == "blackman" and np.float32(frame.blackman_coeff) != np.float32(0.42):
+            coeff = door.real("frame_opts.blackman_coeff", frame.blackman_coeff, -LARGEST_COEFF, LARGEST_COEFF)
+            options = replace(options, window=blackman(options.frame_length, coeff))
+        return options
+
+
+def whisper_options(function: str, o: WhisperFeatureOptions) -> PlanOptions:
+    """Whisper's power spectra and filters on Kaldi's mirrored frames, without a log."""
+    dim = Door(function).integer("dim", o.dim, 3, 8192)
+    with words_of(function, {"num_mels": "dim"}):
+        return PlanOptions(
+            window="hann", preemph=0.0, remove_dc=False, snip_edges=False, round_to_power_of_two=False, num_mels=dim,
+            low_freq=0.0, mel_scale="slaney", triangles="hz", mel_norm="slaney", use_log_fbank=False, num_ceps=0, scale=1.0,
+        )  # fmt: skip

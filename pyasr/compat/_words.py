@@ -1,4 +1,4 @@
-"""An error of the functions below, told in the names of a peer."""
+"""What the drop-ins for Kaldi's features share: errors told in the names of a peer, and Kaldi's Blackman window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from pyasr.ops._options import MfccOptions
+
+LARGEST_COEFF = 1e5  # of a Blackman window
 
 
 def even_fft(options: MfccOptions) -> MfccOptions:
@@ -28,3 +32,9 @@ def words_of(function: str, names: Mapping[str, str]) -> Iterator[None]:
         text = str(error).partition(": ")[2] or str(error)
         text = re.sub(r"\b(" + "|".join(names) + r")\b", lambda m: names[m[1]], text)
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{function}: {text}") from None
+
+
+def blackman(length: int, coeff: float) -> tuple[float, ...]:
+    """Kaldi's Blackman window with another coefficient than 0.42."""
+    turn = 2 * np.pi * np.arange(length) / (length - 1)
+    return tuple((coeff - 0.5 * np.cos(turn) + (0.5 - coeff) * np.cos(2 * turn)).tolist())

@@ -1,4 +1,4 @@
-"""OnlineFbank and OnlineMfcc of kaldi-native-fbank, with checked options and frames that are copies.
+"""OnlineFbank, OnlineMfcc and OnlineWhisperFbank of kaldi-native-fbank, with checked options and frames that are copies.
 
     import pyasr.compat.kaldi_native_fbank as knf
 
@@ -6,13 +6,14 @@ Classes, attributes and defaults are those of kaldi_native_fbank 1.22. What diff
 
   * A bad option raises ValueError or TypeError when it is set or when the extractor is made; there is no process to lose.
   * Samples are taken at the scale given, as the peer takes them: Kaldi's models expect int16 scale.
-  * `dither` is not supported. Its default here is the peer's, 3e-5, and means no noise, as 0 does; another value raises.
+  * `dither` adds noise of that deviation, 3e-5 unless it is set, as in the peer. The noise of a frame depends on its number
+    alone, so that results repeat, whatever the portions; the peer's comes from rand().
   * Frames are owned copies; a popped frame cannot be asked for. `get_frames(first, last)` returns many at once.
   * Streaming gives the same bits as the whole wave at once, with snip_edges=False too.
   * Every method takes a lock, so threads may share an extractor.
 
-Librosa's filters (`mel_opts.is_librosa`), another `blackman_coeff` and another `eps` raise. Left out are the peer's other
-classes, see LEFT_OUT.
+`mel_opts.debug_mel` raises, and so does an `eps` above Kaldi's together with use_energy. Left out are the peer's other classes,
+see LEFT_OUT.
 """
 
 from __future__ import annotations
@@ -22,17 +23,29 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from pyasr.compat._knf_options import FbankOptions, FrameExtractionOptions, MelBanksOptions, MfccOptions, options_of
+from pyasr.compat._knf_options import (
+    FbankOptions,
+    FrameExtractionOptions,
+    MelBanksOptions,
+    MfccOptions,
+    WhisperFeatureOptions,
+    options_of,
+    whisper_options,
+)
 from pyasr.features import OnlineFeatures
 from pyasr.ops._door import Door
 from pyasr.ops._options import LARGEST_SAMPLE
+from pyasr.ops._options import MfccOptions as PlanOptions
 
-__all__ = ["FbankOptions", "FrameExtractionOptions", "MelBanksOptions", "MfccOptions", "OnlineFbank", "OnlineMfcc"]
+__all__ = [
+    "FbankOptions", "FrameExtractionOptions", "MelBanksOptions", "MfccOptions", "OnlineFbank", "OnlineMfcc",
+    "OnlineWhisperFbank", "WhisperFeatureOptions",
+]  # fmt: skip
 
 # fmt: off
 LEFT_OUT = (
     "FeatureWindowFunction", "IStft", "MelBanks", "NemoFbankOptions", "OnlineNemoFbank", "OnlineRawAudioSamples",
-    "OnlineWhisperFbank", "RawAudioSamplesOptions", "Rfft", "Stft", "StftConfig", "StftResult", "WhisperFeatureOptions",
+    "RawAudioSamplesOptions", "Rfft", "Stft", "StftConfig", "StftResult",
 )
 # fmt: on
 
@@ -105,8 +118,8 @@ class _Frames:
 class _Online:
     """One extractor: samples in, frames out, both in any portions."""
 
-    def __init__(self, opts: FbankOptions | MfccOptions) -> None:
-        self._options = options_of(type(self).__name__, opts)
+    def __init__(self, options: PlanOptions) -> None:
+        self._options = options
         self._stream = OnlineFeatures(self._options.sample_rate, self._options, kind=self._options.kind)
         self._lock = threading.Lock()
         self._frames = _Frames(self._options.num_features)
@@ -202,7 +215,7 @@ class OnlineMfcc(_Online):
     def __init__(self, opts: MfccOptions) -> None:
         if not isinstance(opts, MfccOptions):
             raise TypeError(f"OnlineMfcc: opts must be MfccOptions of this module, got {type(opts).__name__}")
-        super().__init__(opts)
+        super().__init__(options_of("OnlineMfcc", opts))
 
 
 class OnlineFbank(_Online):
@@ -223,4 +236,28 @@ class OnlineFbank(_Online):
     def __init__(self, opts: FbankOptions) -> None:
         if not isinstance(opts, FbankOptions):
             raise TypeError(f"OnlineFbank: opts must be FbankOptions of this module, got {type(opts).__name__}")
-        super().__init__(opts)
+        super().__init__(options_of("OnlineFbank", opts))
+
+
+class OnlineWhisperFbank(_Online):
+    """Mel energies of a stream with Whisper's window and filters, 16 kHz, without a log: that, its floor and its scaling are the
+    caller's. Frames are Kaldi's with snip_edges=False, 100 a second, mirrored at the ends as Kaldi does and not as Whisper;
+    `pyasr.fbank(wave, 16000, "whisper")` is Whisper's own log mel spectrogram.
+
+    opts is copied; samples are expected in [−1, 1]. Raises ValueError for a dim that leaves a filter without an FFT bin.
+
+    Source: kaldi-native-fbank, OnlineWhisperFbank.
+
+    >>> from pyasr.compat import kaldi_native_fbank as knf
+    >>> whisper = knf.OnlineWhisperFbank(knf.WhisperFeatureOptions())
+    >>> whisper.accept_waveform(16000, np.sin(np.arange(8000)))
+    >>> whisper.input_finished()
+    >>> whisper.get_frames().shape
+    (50, 80)
+    """
+
+    def __init__(self, opts: WhisperFeatureOptions) -> None:
+        if not isinstance(opts, WhisperFeatureOptions):
+            what = type(opts).__name__
+            raise TypeError(f"OnlineWhisperFbank: opts must be WhisperFeatureOptions of this module, got {what}")
+        super().__init__(whisper_options("OnlineWhisperFbank", opts))

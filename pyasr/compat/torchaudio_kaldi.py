@@ -11,19 +11,21 @@ Names, order and defaults are those of torchaudio 2. What differs:
   * A wave shorter than a frame has no frames, [0, F]; torchaudio asserts. Repeated mirroring makes snip_edges=False work
     down to half a shift.
   * A NaN or infinite sample raises; torchaudio returns NaN. So does an empty mel filter, a row of log(2⁻²³) there.
-  * dither must be 0, vtln_warp 1, and blackman_coeff 0.42 where the window is blackman.
+  * dither adds the same noise in every call, a function of frame and sample alone; torchaudio's comes from torch.randn.
+  * A vtln_warp that lets vtln_low and vtln_high cross raises.
 
 All errors are ValueError or TypeError that name the argument.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from pyasr import features
-from pyasr.compat._words import even_fft, words_of
+from pyasr.compat._words import LARGEST_COEFF, blackman, even_fft, words_of
 from pyasr.ops._door import Door
 from pyasr.ops._options import MfccOptions, unknown
 
@@ -37,12 +39,16 @@ _NAMES = {
     "frame_length_ms": "frame_length",
     "frame_shift_ms": "frame_shift",
     "window": "window_type",
+    "dither": "dither",
     "preemph": "preemphasis_coefficient",
     "remove_dc": "remove_dc_offset",
     "snip_edges": "snip_edges",
     "num_mels": "num_mel_bins",
     "low_freq": "low_freq",
     "high_freq": "high_freq",
+    "vtln_warp": "vtln_warp",
+    "vtln_low": "vtln_low",
+    "vtln_high": "vtln_high",
     "num_ceps": "num_ceps",
     "lifter": "cepstral_lifter",
     "use_energy": "use_energy",
@@ -79,17 +85,10 @@ def _features(function: str, given: dict[str, Any], **stop: int) -> np.ndarray:
     """stop: where the pipeline ends, as options that the function does not have."""
     door = Door(function)
     wave = _channel(door, given["waveform"], given["channel"])
-    if door.real("dither", given["dither"]) != 0:
-        door.value_error(f"dither must be 0, got {given['dither']!r}: noise is not added")
-    if door.real("vtln_warp", given.get("vtln_warp", 1.0)) != 1:
-        door.value_error(f"vtln_warp must be 1, got {given['vtln_warp']!r}: filters are not warped")
-    for name in ("vtln_low", "vtln_high"):  # without effect unless filters are warped
-        door.real(name, given.get(name, 0.0))
     window = given["window_type"]
     if not isinstance(window, str) or window not in WINDOWS:
         door.value_error(unknown("window_type", window, WINDOWS))
-    if door.real("blackman_coeff", given["blackman_coeff"]) != 0.42 and window == "blackman":
-        door.value_error(f"blackman_coeff must be 0.42, got {given['blackman_coeff']!r}")
+    coeff = door.real("blackman_coeff", given["blackman_coeff"], -LARGEST_COEFF, LARGEST_COEFF)
     seconds = door.real("min_duration", given["min_duration"])
     center = door.boolean("subtract_mean", given["subtract_mean"])
     if "use_energy" in given:  # None would be Kaldi's default
@@ -102,6 +101,8 @@ def _features(function: str, given: dict[str, Any], **stop: int) -> np.ndarray:
             door.integer(name, given[name], low, 8192)
     with words_of(function, _NAMES):
         options = even_fft(MfccOptions(**values | stop, scale=1.0))
+        if window == "blackman" and coeff != 0.42:
+            options = dataclasses.replace(options, window=blackman(options.frame_length, coeff))
         if wave.size < seconds * options.sample_rate:
             return np.empty(0, np.float32)
         y = getattr(features, function)(wave, options.sample_rate, options)

@@ -59,7 +59,8 @@ def corners(o: MfccOptions) -> np.ndarray:
     if o.triangles == "hz":
         return hz(at, o.mel_scale)
     at = hz(at, o.mel_scale)
-    at[0], at[-1] = o.low_freq, o.highest_freq  # of an odd FFT size the Nyquist frequency is a corner that rounding could miss
+    # the Nyquist frequency is a corner of an odd FFT size: rounding must not miss it
+    at[0], at[-1] = o.low_freq, o.highest_freq
     return np.floor((o.fft_size + 1) * at / o.sample_rate)
 
 

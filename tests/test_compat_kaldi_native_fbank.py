@@ -135,11 +135,9 @@ def option_set(seed):
         if kind == "Fbank" and not changes["use_energy"]:
             changes |= {"use_log_floor": draw(True, False), "eps": draw(2.0**-23, 2.0**-24, 0.5)}
         try:
-            options = make(knf, kind, changes)._options
+            make(knf, kind, changes)
         except ValueError as error:
-            assert "an FFT bin" in str(error), str(error)
-            continue
-        if options.fft_size % 2:
+            assert "an FFT bin" in str(error) or "an even frame length" in str(error), str(error)
             continue
         return kind, changes, speech(rate, rate // 2 + int(rng.integers(100)), rng)
 

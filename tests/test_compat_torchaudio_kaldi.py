@@ -130,7 +130,7 @@ def warp(mels, a):
 
 
 def option_set(seed):
-    """A function, a waveform of two channels and changes; drawn again where a filter has no bin, an FFT is odd or VTLN has no room."""
+    """A function, a waveform and changes; drawn again where a filter has no bin, an FFT is odd or VTLN has no room."""
     rng = np.random.default_rng([11, seed])
 
     def draw(*choices):

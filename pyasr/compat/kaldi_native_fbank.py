@@ -199,7 +199,7 @@ class _Online:
 
 
 class OnlineMfcc(_Online):
-    """MFCC of a stream, frame by frame or in blocks; the numbers are those of `pyasr.mfcc(wave, rate, scale=1.0)`.
+    """MFCC of a stream, frame by frame or in blocks; the bits of `pyasr.mfcc(wave, rate, scale=1.0, dither=3e-5)`.
 
     opts is copied. Raises ValueError for options that make no sense or are not supported, naming the option.
 
@@ -219,7 +219,7 @@ class OnlineMfcc(_Online):
 
 
 class OnlineFbank(_Online):
-    """Log mel energies of a stream; the numbers are those of `pyasr.fbank(wave, rate, scale=1.0)`.
+    """Log mel energies of a stream; the bits of `pyasr.fbank(wave, rate, scale=1.0, dither=3e-5)`.
 
     opts is copied. Raises ValueError for options that make no sense or are not supported, naming the option.
 

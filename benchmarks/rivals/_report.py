@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,75 @@ def close(name: str, got: Any, want: Any, tolerance: float) -> float:
     return error
 
 
-def machine(peers: dict[str, str]) -> dict[str, Any]:
-    """Where and when this runs, with the versions of the peers: name -> module."""
+def near(name: str, got: Any, want: Any, tolerance: float) -> float:
+    """The largest absolute difference; the end of the run where shapes differ or answers do.
+
+    One number in a thousand may differ by more than the tolerance, by four times as much: the logarithm of a float32 sum that
+    nearly cancels.
+    """
+    import numpy as np
+
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    if got.shape != want.shape:
+        raise SystemExit(f"{name}: ours has shape {got.shape} and theirs {want.shape}: nothing was timed")
+    error = np.abs(got - want)
+    most, largest = float(np.quantile(error, 0.999)), float(error.max())
+    if not (most <= tolerance and largest <= 4 * tolerance):
+        raise SystemExit(
+            f"{name}: ours and theirs differ by {most:.1e}, at most by {largest:.1e}, more than {tolerance:.1e}: "
+            "nothing was timed"
+        )
+    return largest
+
+
+def take_turns(
+    calls: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float], bunch: float = 2e-3
+) -> dict[str, list[float]]:
+    """Seconds per call of every contestant in every round, in turn, after a round that only warms up.
+
+    Calls are timed in bunches of at least `bunch` seconds, so that a clock's own time does not count.
+    """
+    repeat, times = {}, {name: [] for name in calls}
+    for name, call in calls.items():
+        call()  # what is made once: plans, tables, compiled code
+        start = clock()
+        call()
+        repeat[name] = max(1, int(bunch / max(clock() - start, 1e-6)))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = clock()
+            for _ in range(repeat[name]):
+                call()
+            times[name].append((clock() - start) / repeat[name])
+    return times
+
+
+def quartiles(values: Any) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile."""
+    import numpy as np
+
+    low, median, high = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+    return low, median, high
+
+
+def version(distribution: str) -> str:
+    """As pip knows it, for some peers do not say; "not installed" without one."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def machine(peers: Iterable[str]) -> dict[str, Any]:
+    """Where and when this runs, with the versions of the peers: names of distributions."""
     import probe
 
-    where = probe.machine()
-    where["peers"] = {
-        peer: importlib.import_module(module).__version__ if importlib.util.find_spec(module) else "not installed"
-        for peer, module in peers.items()
-    }
-    return where
+    return {**probe.machine(), "peers": {peer: version(peer) for peer in peers}}
 
 
-def save(options: argparse.Namespace, where: dict[str, Any], **results: Any) -> None:
-    """Write --json FILE, where that was asked for."""
+def save(options: argparse.Namespace, where: dict[str, Any], **results: Any) -> dict[str, Any]:
+    """The whole report; written to --json FILE, where that was asked for."""
+    content = {"machine": where, "threads": options.threads, "clock": options.clock, **results}
     if options.json:
-        content = {"machine": where, "threads": options.threads, "clock": options.clock, **results}
         options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return content

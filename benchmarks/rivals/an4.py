@@ -281,7 +281,7 @@ def race(ops: Any, part: Part) -> tuple[dict[str, list[Slice]], list[np.ndarray]
 def main() -> None:
     torch.set_num_threads(OPTIONS.threads)
     ops = pyasr.backend("cpp")
-    where = _report.machine({"torch": "torch"})
+    where = _report.machine(["torch"])
     print(", ".join(f"{k} {v}" for k, v in where.items()))
     part = read(ops)
     unaligned = sum(-(-len(f) // STACK) < len(u) + int((u[1:] == u[:-1]).sum())

@@ -32,7 +32,7 @@ import pyasr  # noqa: E402
 OPS = pyasr.backend("cpp")
 THREADS = OPTIONS.threads
 CLOCK = time.perf_counter if OPTIONS.clock == "wall" else time.process_time
-PEERS = {"kaldi-native-fbank": "kaldi_native_fbank", "torch": "torch", "scipy": "scipy"}
+PEERS = ("kaldi-native-fbank", "torch", "scipy")
 
 
 @dataclass
@@ -193,28 +193,16 @@ def cg() -> Iterator[Race]:
 
 
 def run(race: Race, rounds: int) -> dict[str, Any]:
-    """Seconds of every contestant in every round, in turn; the first round only warms up."""
-    contestants = {"pyasr": race.ours, **race.theirs}
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    start = CLOCK()
-    race.ours()
-    repeat = max(1, int(2e-3 / max(CLOCK() - start, 1e-6)))  # calls of a few µs are timed in bunches
-    for i in range(rounds + 1):
-        for name, call in contestants.items():
-            start = CLOCK()
-            for _ in range(repeat):
-                call()
-            if i:
-                times[name].append((CLOCK() - start) / repeat / race.units)
+    """The medians of the contestants, per unit, and the ratio to the fastest of theirs."""
+    times = _report.take_turns({"pyasr": race.ours, **race.theirs}, rounds, CLOCK)
     best = min(race.theirs, key=lambda name: float(np.median(times[name])))
-    ratios = np.array(times[best]) / np.array(times["pyasr"])
-    low, median, high = (float(q) for q in np.quantile(ratios, (0.25, 0.5, 0.75)))
+    low, median, high = _report.quartiles(np.array(times[best]) / np.array(times["pyasr"]))
     return {
         "name": race.name,
         "peer": race.peer,
         "form": best,
-        "ours": float(np.median(times["pyasr"])),
-        "theirs": {name: float(np.median(times[name])) for name in race.theirs},
+        "ours": float(np.median(times["pyasr"])) / race.units,
+        "theirs": {name: float(np.median(times[name])) / race.units for name in race.theirs},
         "unit": race.unit,
         "ratio": median,
         "quartiles": [low, high],

@@ -103,6 +103,7 @@ def test_seamless_pads_and_cuts_as_the_peer(peer, stride, pad_to_multiple_of, re
     assert count >= 28
 
 
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -110,6 +111,8 @@ def test_seamless_pads_and_cuts_as_the_peer(peer, stride, pad_to_multiple_of, re
         {"sampling_rate": 22050, "hop_length": 220, "n_fft": 512},
         {"padding_value": 0.5, "padding_side": "left", "return_attention_mask": True},
         {"chunk_length": 3, "hop_length": 161, "feature_size": 40},
+        {"sampling_rate": 8000, "n_fft": 256},
+        {"sampling_rate": 4000, "feature_size": 10},
     ],
     ids=str,
 )
@@ -304,9 +307,9 @@ WAVE = RAGGED[1]
         (lambda: ours.WhisperFeatureExtractor(n_fft=401), ValueError, "n_fft must be even, got 401"),
         (lambda: ours.WhisperFeatureExtractor(feature_size=0), ValueError, "feature_size must lie in"),
         (
-            lambda: ours.WhisperFeatureExtractor(sampling_rate=8000),
+            lambda: ours.WhisperFeatureExtractor(sampling_rate=22051),
             ValueError,
-            "must be at most the Nyquist frequency 4000",
+            "sampling_rate must be even, got 22051",
         ),
         (lambda: ours.WhisperFeatureExtractor(padding_side="top"), ValueError, "padding_side must be"),
         (lambda: ours.WhisperFeatureExtractor(pad=1), ValueError, "pad is a method and cannot be given"),

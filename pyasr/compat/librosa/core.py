@@ -42,7 +42,10 @@ def power_to_db(
     if top_db is not None:
         door.real("top_db", top_db, 0.0)
     if magnitude.dtype.kind == "c":
-        warnings.warn("power_to_db: the phase of complex S is dropped; pass np.abs(S)**2", stacklevel=2)
+        warnings.warn(
+            "power_to_db was called on complex input so phase information will be discarded: pass np.abs(S)**2",
+            stacklevel=2,
+        )
         magnitude = np.abs(magnitude)
     reference = ref(magnitude) if callable(ref) else np.abs(ref)
     db = 10.0 * np.log10(np.maximum(amin, magnitude))

@@ -11,7 +11,7 @@ Names, order, defaults, padding, truncation and masks are those of transformers 
     SeamlessM4T normalizes. There the peer fails with another error, or returns NaN or nothing.
   * A NaN or infinite sample raises.
   * dither draws the same numbers in every call.
-  * Whisper's n_fft is even and its sampling_rate at least 16000 Hz: its filters reach 8 kHz.
+  * Whisper's n_fft and sampling_rate are even: the peer's filters for others lie beside the FFT's bins.
 
 All errors are ValueError or TypeError that name the argument.
 """

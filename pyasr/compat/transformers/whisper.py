@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = ["WhisperFeatureExtractor"]
 
 _NAME = "WhisperFeatureExtractor"
 _HIGHEST = 8000.0  # Hz, whatever the sampling rate
+_FLOOR, _RANGE = np.float32(1e-10), np.float32(8)
 _NAMES = {"num_mels": "feature_size", "sample_rate": "sampling_rate", "waves": "raw_speech"}
 
 
@@ -55,8 +57,9 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
         )  # fmt: skip
         door = Door(_NAME)
         self.n_fft = door.integer("n_fft", n_fft, 2, LARGEST_FFT)
-        if n_fft % 2:
-            door.value_error(f"n_fft must be even, got {n_fft}")
+        for name, value in (("n_fft", n_fft), ("sampling_rate", sampling_rate)):
+            if value % 2:
+                door.value_error(f"{name} must be even, got {value}")
         self.hop_length = door.integer("hop_length", hop_length, 1, LARGEST_FFT)
         self.chunk_length = door.integer("chunk_length", chunk_length, 1, 10**6)
         self.n_samples = chunk_length * sampling_rate
@@ -65,17 +68,37 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
         self._options()
 
     def _options(self) -> MfccOptions:
+        """At a low sampling rate, where filters end above the Nyquist frequency, those of a multiple of it: the same FFT bins and
+        more above them."""
+        times = -(-int(2 * _HIGHEST) // self.sampling_rate)
         changes = PLAIN | {
-            "full_scale": 32768.0, "n_fft": self.n_fft, "win_length": self.n_fft, "hop_length": self.hop_length,
+            "full_scale": 32768.0, "n_fft": times * self.n_fft, "win_length": self.n_fft, "hop_length": self.hop_length,
             "num_mels": self.feature_size, "high_freq": _HIGHEST, "num_ceps": 0, "dither": self.dither,
         }  # fmt: skip
         with words_of(_NAME, _NAMES):
-            return features.preset("whisper", self.sampling_rate, **changes)
+            return features.preset("whisper", times * self.sampling_rate, **changes)
 
     @property
     def mel_filters(self) -> np.ndarray:
         """The mel filters [n_fft/2 + 1, feature_size] float64."""
-        return dense_filters(self._options()).T
+        return dense_filters(self._options())[:, : self.n_fft // 2 + 1].T
+
+    def _log_mel(self, x: np.ndarray) -> np.ndarray:
+        """[B, T, M] of waves [B, N]."""
+        options, rate = self._options(), self.sampling_rate
+        with words_of(_NAME, _NAMES):
+            if options.fft_size == self.n_fft:
+                return features.batch(x, rate, options, kind="fbank")[0]
+            changes: dict[str, Any] = {
+                "sample_rate": rate,
+                "n_fft": self.n_fft,
+                "use_log_fbank": False,
+                "dynamic_range": None,
+                "num_mels": 0,
+            }
+            power, _ = features.batch(x, rate, dataclasses.replace(options, **changes), kind="spectrogram")
+        y = np.log10(np.maximum(power @ self.mel_filters.astype(np.float32), _FLOOR))
+        return (np.maximum(y, y.max(axis=(1, 2), keepdims=True) - _RANGE) + 4) / 4
 
     def __call__(
         self,
@@ -119,8 +142,7 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
             )
         if do_normalize:
             x = np.stack(self.zero_mean_unit_var_norm(x, out["attention_mask"], self.padding_value))
-        with words_of(_NAME, _NAMES):
-            y, _ = features.batch(x, self.sampling_rate, self._options(), kind="fbank")
+        y = self._log_mel(x)
         out["input_features"] = np.ascontiguousarray(y.swapaxes(1, 2))
         if return_attention_mask:
             # a frame counts where its center does; the last center has no frame

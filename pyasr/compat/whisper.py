@@ -11,7 +11,7 @@ Names, order, defaults and numbers are those of whisper.audio of openai-whisper 
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import math
 import os
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ import numpy as np
 
 from pyasr import audio as _audio
 from pyasr import features
-from pyasr.compat._dense import PLAIN, dense_filters
+from pyasr.compat._shared import PLAIN, dense_filters, made
 from pyasr.compat._words import words_of
 from pyasr.ops._door import FLOATS, Door
 from pyasr.ops._options import MfccOptions
@@ -60,7 +60,12 @@ def _options(door: Door, n_mels: Any, device: Any) -> MfccOptions:
         door.value_error(f"n_mels must be 80 or 128, got {n_mels!r}")
     if device is not None and str(device) != "cpu":
         door.value_error(f'device must be None or "cpu", got {device!r}: the result is a NumPy array')
-    return features.preset("whisper", **(PLAIN | {"full_scale": 32768.0, "num_mels": n_mels, "num_ceps": 0}))
+    return _preset(int(n_mels))
+
+
+@functools.cache
+def _preset(n_mels: int) -> MfccOptions:
+    return features.preset("whisper", **PLAIN, full_scale=32768.0, num_mels=n_mels, num_ceps=0)
 
 
 def _array(door: Door, name: str, x: Any) -> np.ndarray:
@@ -161,7 +166,7 @@ def log_mel_spectrogram(audio: Any, n_mels: int = 80, padding: int = 0, device: 
         if x.ndim == 1:
             return np.ascontiguousarray(features.fbank(x, SAMPLE_RATE, options).T)
         waves = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        free = dataclasses.replace(options, dynamic_range=None)
+        free = made(options, dynamic_range=None)
         y, _ = features.batch(waves, SAMPLE_RATE, free, kind="fbank")
     y = np.maximum(y, y.max() - np.float32(_DYNAMIC_RANGE * _GAIN)).swapaxes(1, 2)
     return np.ascontiguousarray(y).reshape(*x.shape[:-1], *y.shape[1:])

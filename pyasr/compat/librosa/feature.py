@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyasr import features
-from pyasr.compat._dense import dense_filters
+from pyasr.compat._shared import dense_filters, made
 from pyasr.compat._words import words_of
 from pyasr.compat.librosa.core import power_to_db
 from pyasr.compat.librosa.filters import NAMES, dtype_of, mel_options, warn_of_empty, window_values
@@ -84,7 +83,7 @@ def _options(door: Door, a: dict[str, Any], sr: Any, n: int) -> MfccOptions:
         "pad_mode": mode if center else "constant",
     }  # fmt: skip
     with words_of(door.op, NAMES):
-        options = MfccOptions(
+        options = made(
             **values,
             **frames,
             num_ceps=0,
@@ -94,7 +93,7 @@ def _options(door: Door, a: dict[str, Any], sr: Any, n: int) -> MfccOptions:
     if not center and length < n_fft:  # librosa's frames have n_fft samples, the window in their middle
         left = (n_fft - length) // 2
         padded = np.pad(window_table(options), (left, n_fft - length - left))
-        options = dataclasses.replace(options, window=tuple(padded.tolist()), periodic=None, win_length=n_fft)
+        options = made(options, window=tuple(padded.tolist()), periodic=None, win_length=n_fft)
     warn_of_empty(options, 5)
     return options
 
@@ -119,7 +118,7 @@ def _mel(door: Door, y: np.ndarray, sr: Any, a: dict[str, Any]) -> np.ndarray:
     options = _options(door, a, sr, wave.shape[1])
     if a["power"] in (1, 2):
         return _shaped(_rows(door, wave, options, "fbank"), y, dtype)
-    spectra = _rows(door, wave, dataclasses.replace(options, num_mels=0), "spectrogram")  # magnitudes
+    spectra = _rows(door, wave, made(options, num_mels=0), "spectrogram")  # magnitudes
     return _shaped(spectra ** np.float32(a["power"]) @ dense_filters(options).T.astype(np.float32), y, dtype)
 
 
@@ -128,10 +127,10 @@ def _cepstra(door: Door, y: np.ndarray, sr: Any, a: dict[str, Any], cepstra: dic
     wave, dtype = _wave(y), dtype_of(door, a["dtype"])
     options = _options(door, a, sr, wave.shape[1])
     with words_of(door.op, NAMES):
-        options = dataclasses.replace(options, log="db", log_floor=1e-10, **cepstra)
+        options = made(options, log="db", log_floor=1e-10, **cepstra)
     if len(wave) == 1:
-        return _shaped(_rows(door, wave, dataclasses.replace(options, dynamic_range=_TOP_DB), "mfcc"), y, dtype)
-    logs = _rows(door, wave, dataclasses.replace(options, num_ceps=0), "fbank")
+        return _shaped(_rows(door, wave, made(options, dynamic_range=_TOP_DB), "mfcc"), y, dtype)
+    logs = _rows(door, wave, made(options, num_ceps=0), "fbank")
     logs = np.maximum(logs, logs.max() - np.float32(_TOP_DB))  # below the loudest of all channels
     return _shaped(logs @ dct_table(options).T.astype(np.float32), y, dtype)
 
@@ -174,7 +173,7 @@ def melspectrogram(
         door.integer("n_fft", size, 2, LARGEST_FFT)
         values = mel_options(door, sr=sr, **{name: filters[name] for name in _FILTERS if name != "dtype"})
         with words_of("melspectrogram", NAMES):
-            options = MfccOptions(**values, n_fft=size, win_length=size, hop_length=1, num_ceps=0)
+            options = made(**values, n_fft=size, win_length=size, hop_length=1, num_ceps=0)
         warn_of_empty(options)
         return dense_filters(options).astype(dtype) @ S
     return _mel(door, _given(door, y), sr, given | filters)
@@ -226,7 +225,7 @@ def mfcc(
         S = power_to_db(_mel(door, y, sr, a))
     S = _spectrum(door, S)
     with words_of("mfcc", NAMES):
-        options = MfccOptions(num_mels=bands, triangles="hz", allow_empty=True, use_energy=False, **cepstra)
+        options = made(num_mels=bands, triangles="hz", allow_empty=True, use_energy=False, **cepstra)
     return dct_table(options).astype(np.float32 if S.dtype == np.float32 else np.float64) @ S
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
 import numpy as np
 
-from pyasr.compat._dense import PLAIN, dense_filters
+from pyasr.compat._shared import PLAIN, dense_filters, made
 from pyasr.compat._words import words_of
 from pyasr.ops._door import Door
 from pyasr.ops._options import LARGEST_FFT, MfccOptions, unknown
@@ -68,9 +69,15 @@ def mel_options(
     }
 
 
+@functools.lru_cache(maxsize=64)
+def _has_empty(options: MfccOptions) -> bool:
+    """Whether a filter has no FFT bin; one that begins at 0 Hz does not count."""
+    return not (dense_filters(options).max(axis=1)[options.low_freq == 0 :] > 0).all()
+
+
 def warn_of_empty(options: MfccOptions, depth: int = 3) -> None:
-    """librosa's warning, of the caller `depth` up, where a filter has no FFT bin; one that begins at 0 Hz does not count."""
-    if not (dense_filters(options).max(axis=1)[options.low_freq == 0 :] > 0).all():
+    """librosa's warning, of the caller `depth` up."""
+    if _has_empty(options):
         warnings.warn(
             f"Empty filters detected in mel frequency basis: n_mels = {options.num_mels} of n_fft = {options.fft_size} at "
             f"sr = {options.sample_rate:g}. Try a higher n_fft or fewer n_mels.",
@@ -117,6 +124,6 @@ def mel(
     door.integer("n_fft", n_fft, 2, LARGEST_FFT)
     values = mel_options(door, sr=sr, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm)
     with words_of("mel", NAMES):
-        options = MfccOptions(**values, n_fft=n_fft, win_length=n_fft, hop_length=1, num_ceps=0)
+        options = made(**values, n_fft=n_fft, win_length=n_fft, hop_length=1, num_ceps=0)
     warn_of_empty(options)
     return dense_filters(options).astype(kind)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyasr import features
-from pyasr.compat._dense import dense_filters
+from pyasr.compat._shared import dense_filters, made
 from pyasr.compat._words import words_of
 from pyasr.compat.python_speech_features.sigproc import length_of, samples, warn_of_truncation, window_of
 from pyasr.ops._door import Door
@@ -39,7 +39,7 @@ def _filters(door: Door, *values: Any) -> np.ndarray:
     """[nfilt, nfft/2 + 1]."""
     a = _mel_options(door, *values)
     with words_of(door.op, _NAMES):
-        return dense_filters(MfccOptions(**a, win_length=a["n_fft"], hop_length=1, num_ceps=0))
+        return dense_filters(made(**a, win_length=a["n_fft"], hop_length=1, num_ceps=0)).copy()
 
 
 def _features(function: str, kind: str, a: dict[str, Any], **more: Any) -> tuple[np.ndarray, MfccOptions]:
@@ -53,7 +53,7 @@ def _features(function: str, kind: str, a: dict[str, Any], **more: Any) -> tuple
     window = window_of(door, a["winfunc"], length)[: mel["n_fft"]]
     warn_of_truncation(length, mel["n_fft"])
     with words_of(function, _NAMES):
-        options = MfccOptions(
+        options = made(
             **mel | more,
             scale=1.0,
             win_length=window.size,

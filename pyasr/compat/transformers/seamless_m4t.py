@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pyasr import features
-from pyasr.compat._dense import dense_filters
+from pyasr.compat._shared import dense_filters, made
 from pyasr.compat._words import words_of
 from pyasr.compat.transformers.batch_feature import BatchFeature
 from pyasr.compat.transformers.sequence import SequenceFeatureExtractor, waves_of
@@ -61,7 +61,7 @@ class SeamlessM4TFeatureExtractor(SequenceFeatureExtractor):
 
     def _options(self) -> MfccOptions:
         with words_of(_NAME, _NAMES):
-            return MfccOptions(
+            return made(
                 sample_rate=float(self.sampling_rate), scale=32768.0, win_length=_LENGTH, hop_length=_SHIFT,
                 num_mels=self.num_mel_bins, high_freq=float(self.sampling_rate // 2), num_ceps=0, use_energy=False,
                 allow_empty=True,
@@ -70,7 +70,7 @@ class SeamlessM4TFeatureExtractor(SequenceFeatureExtractor):
     @property
     def mel_filters(self) -> np.ndarray:
         """The mel filters [257, num_mel_bins] float64."""
-        return dense_filters(self._options()).T
+        return dense_filters(self._options()).T.copy()
 
     def __call__(
         self,

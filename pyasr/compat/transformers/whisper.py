@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 
 from pyasr import features
-from pyasr.compat._dense import PLAIN, dense_filters
+from pyasr.compat._shared import PLAIN, dense_filters, made
 from pyasr.compat._words import words_of
 from pyasr.compat.transformers.batch_feature import BatchFeature
 from pyasr.compat.transformers.sequence import SequenceFeatureExtractor, waves_of
@@ -21,6 +21,11 @@ _NAME = "WhisperFeatureExtractor"
 _HIGHEST = 8000.0  # Hz, whatever the sampling rate
 _FLOOR, _RANGE = np.float32(1e-10), np.float32(8)
 _NAMES = {"num_mels": "feature_size", "sample_rate": "sampling_rate", "waves": "raw_speech"}
+
+
+@functools.cache
+def _base() -> MfccOptions:
+    return features.preset("whisper", **PLAIN, full_scale=32768.0, high_freq=_HIGHEST, num_ceps=0)
 
 
 class WhisperFeatureExtractor(SequenceFeatureExtractor):
@@ -71,17 +76,16 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
         """At a low sampling rate, where filters end above the Nyquist frequency, those of a multiple of it: the same FFT bins and
         more above them."""
         times = -(-int(2 * _HIGHEST) // self.sampling_rate)
-        changes = PLAIN | {
-            "full_scale": 32768.0, "n_fft": times * self.n_fft, "win_length": self.n_fft, "hop_length": self.hop_length,
-            "num_mels": self.feature_size, "high_freq": _HIGHEST, "num_ceps": 0, "dither": self.dither,
-        }  # fmt: skip
         with words_of(_NAME, _NAMES):
-            return features.preset("whisper", times * self.sampling_rate, **changes)
+            return made(
+                _base(), sample_rate=times * self.sampling_rate, n_fft=times * self.n_fft, win_length=self.n_fft,
+                hop_length=self.hop_length, num_mels=self.feature_size, dither=self.dither,
+            )  # fmt: skip
 
     @property
     def mel_filters(self) -> np.ndarray:
         """The mel filters [n_fft/2 + 1, feature_size] float64."""
-        return dense_filters(self._options())[:, : self.n_fft // 2 + 1].T
+        return dense_filters(self._options())[:, : self.n_fft // 2 + 1].T.copy()
 
     def _log_mel(self, x: np.ndarray) -> np.ndarray:
         """[B, T, M] of waves [B, N]."""
@@ -96,7 +100,7 @@ class WhisperFeatureExtractor(SequenceFeatureExtractor):
                 "dynamic_range": None,
                 "num_mels": 0,
             }
-            power, _ = features.batch(x, rate, dataclasses.replace(options, **changes), kind="spectrogram")
+            power, _ = features.batch(x, rate, made(options, **changes), kind="spectrogram")
         y = np.log10(np.maximum(power @ self.mel_filters.astype(np.float32), _FLOOR))
         return (np.maximum(y, y.max(axis=(1, 2), keepdims=True) - _RANGE) + 4) / 4
 

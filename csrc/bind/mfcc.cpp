@@ -1,268 +1,76 @@
 #include "pyasr/mfcc.hpp"
 
-#include <pybind11/complex.h>
-
-#include <algorithm>
 #include <cmath>
-#include <complex>
 #include <limits>
-#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "bind/array.hpp"
+#include "bind/mfcc_plan.hpp"
 
 namespace pyasr::bind {
 namespace {
 
-using namespace py::literals;
-
-// A plan's tables as the kernels want them. Built and checked once per plan: kernels trust their indices.
-struct NativePlan {
-  MfccTables tables{};
-  double scale = 0;     // 0: by the type of the wave
-  double largest = 16;  // magnitude of a floating sample
-  std::vector<float> window, twiddle, split, mel_weight, dct;
-  std::vector<double> twiddle64, chirp, response;
-  std::vector<int> sample, radix, order, mel_begin, mel_offset;
-};
-
-std::vector<float> to_float(const double* p, std::int64_t n, double factor = 1) {
-  std::vector<float> out(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i) out[static_cast<std::size_t>(i)] = static_cast<float>(p[i] * factor);
-  return out;
-}
-
-// complex128 [n] as its 2 n numbers
-const double* complex_of(const Door& door, const char* name, py::handle x, std::int64_t n) {
-  using Complex = py::array_t<std::complex<double>, py::array::c_style>;
-  if (!py::isinstance<Complex>(x) || py::reinterpret_borrow<py::array>(x).size() != n)
-    door.value_error(std::string(name) + " must be complex128 with " + std::to_string(n) + " elements");
-  return static_cast<const double*>(py::reinterpret_borrow<py::array>(x).data());
-}
-
-std::vector<int> to_int(const Door& door, const char* name, const std::int32_t* p, std::int64_t n, std::int64_t low,
-                        std::int64_t high) {
-  for (std::int64_t i = 0; i < n; ++i)
-    if (p[i] < low || p[i] > high)
-      door.value_error(std::string(name) + " must lie in [" + std::to_string(low) + ", " + std::to_string(high) +
-                       "], got " + std::to_string(p[i]) + " at " + std::to_string(i));
-  return {p, p + n};
-}
-
-// The place of an option's value among the words of an enumeration.
-template <class E>
-E word(const Door& door, const char* name, py::handle value, std::initializer_list<const char*> words) {
-  const auto text = value.is_none() ? std::string("none") : py::cast<std::string>(value);
-  int i = 0;
-  for (const char* w : words) {
-    if (text == w) return static_cast<E>(i);
-    ++i;
+template <class F>
+auto by_type(const MfccWave& w, const F& f) {
+  switch (w.type) {
+    case WaveType::int16:
+      return f(static_cast<const std::int16_t*>(w.wave));
+    case WaveType::float32:
+      return f(static_cast<const float*>(w.wave));
+    default:
+      return f(static_cast<const double*>(w.wave));
   }
-  door.value_error("plan.options." + std::string(name) + " is not one of its words: " + text);
-}
-
-// Samples: frames, padding, scales, the tile.
-void build_frames(Door& door, py::handle plan, py::handle o, NativePlan& p) {
-  MfccTables& t = p.tables;
-  auto size = [&](const char* name, std::int64_t low, std::int64_t high) {
-    return static_cast<int>(door.integer_in(name, plan.attr(name), low, high));
-  };
-  t.fft = size("fft_size", 2, 65536);
-  t.length = size("length", 2, t.fft);
-  t.shift = size("shift", 1, 65536);
-  t.start = size("start", -65536, 65536);
-  const auto rule = py::cast<py::tuple>(o.attr("frame_rule"));
-  std::int64_t* const fields[] = {&t.rule.least, &t.rule.few, &t.rule.base, &t.rule.add};
-  for (std::size_t i = 0; i < 4; ++i) *fields[i] = door.integer_in("frame_rule", rule[i], -(1 << 20), 1 << 20);
-  t.padding = word<Padding>(door, "padding", o.attr("padding"), {"constant", "reflect", "symmetric", "edge"});
-  t.remove_dc = door.boolean("remove_dc", o.attr("remove_dc"));
-  const double preemph = door.real_in("preemph", o.attr("preemph"), 0, 1);
-  const bool whole = door.boolean("preemph_signal", o.attr("preemph_signal"));
-  t.signal_preemph = whole ? preemph : 0;
-  t.keep = whole ? 1 : static_cast<float>(1 - preemph);
-  if (!o.attr("scale").is_none()) {
-    p.scale = door.real_in("scale", o.attr("scale"), 0x1p-24, 0x1p24);
-    p.largest = 0x1p40 / p.scale;
-  }
-  const double gain = door.real_in("gain", plan.attr("gain"), 0x1p-40, 0x1p40);
-  t.dither = static_cast<float>(door.real_in("dither", o.attr("dither"), 0, 1e6) / gain);
-  t.seed = py::cast<std::uint64_t>(o.attr("dither_seed"));
-
-  const double halves = py::len(plan.attr("chirp")) ? 1 : 0.5;  // see MfccTables::window
-  const double spectrum = door.real_in("spectrum_gain", plan.attr("spectrum_gain"), 0x1p-40, 0x1p40);
-  t.raw_gain = static_cast<float>(gain * gain);
-  t.windowed_gain = static_cast<float>(1 / (halves * halves * spectrum * spectrum));
-  door.bind("L", t.length);
-  p.window = to_float(door.read<double>("plan.window", plan.attr("window"), "L"), t.length, halves * gain * spectrum);
-  p.window.push_back(0);
-  const int columns = mfcc_tile_columns(t.length, t.shift), rows = mfcc_tile_rows(t.length, t.shift);
-  p.sample.push_back(rows * columns);
-  for (int n = 1; n <= t.length; ++n) p.sample.push_back(n % t.shift * columns + n / t.shift);
-}
-
-void build_fft(Door& door, py::handle plan, NativePlan& p) {
-  MfccTables& t = p.tables;
-  const auto* order = door.read<std::int32_t>("plan.order", plan.attr("order"), "points");
-  t.points = static_cast<int>(door.integer_in("plan.order's length", py::int_(door["points"]), 1, 1 << 18));
-  p.order = to_int(door, "plan.order", order, t.points, 0, t.points - 1);
-  const auto* radices = door.read<std::int32_t>("plan.radices", plan.attr("radices"), "stages");
-  t.stages = static_cast<int>(door["stages"]);
-  p.radix = to_int(door, "plan.radices", radices, t.stages, 2, 8);
-  std::int64_t twiddles = 0;
-  int m = t.points;
-  for (const int r : p.radix) {
-    if (m % r || r > 5 && r != 8)
-      door.value_error("plan.radices must be 2, 3, 4, 5 or 8 and multiply to " + std::to_string(t.points));
-    m /= r;
-    twiddles += static_cast<std::int64_t>(m) * (r - 1);
-  }
-  if (m != 1) door.value_error("plan.radices must multiply to " + std::to_string(t.points));
-  const double* const twiddle = complex_of(door, "plan.twiddle", plan.attr("twiddle"), twiddles);
-  if (py::len(plan.attr("chirp")) == 0) {
-    if (t.fft != 2 * t.points) door.value_error("plan.order must have plan.fft_size / 2 elements without plan.chirp");
-    p.twiddle = to_float(twiddle, 2 * twiddles);
-    p.split = to_float(complex_of(door, "plan.split", plan.attr("split"), t.points / 2 + 1), 2 * (t.points / 2 + 1));
-    return;
-  }
-  if (t.points < t.length + t.fft / 2)
-    door.value_error("plan.order must have at least length + fft_size / 2 elements, got " + std::to_string(t.points));
-  p.twiddle64.assign(twiddle, twiddle + 2 * twiddles);
-  const double* const chirp = complex_of(door, "plan.chirp", plan.attr("chirp"), t.length);
-  const double* const response = complex_of(door, "plan.response", plan.attr("response"), t.points);
-  p.chirp.assign(chirp, chirp + 2L * t.length);
-  p.response.assign(response, response + 2L * t.points);
-}
-
-// Filters, logs, cepstra, energy, and what depends on the whole wave.
-void build_bands(Door& door, py::handle plan, py::handle o, NativePlan& p) {
-  MfccTables& t = p.tables;
-  auto real = [&](const char* name, py::handle value, double low, double high) {
-    return static_cast<float>(door.real_in(name, value, low, high));
-  };
-  t.kind = word<FeatureKind>(door, "kind", plan.attr("kind"), {"spectrogram", "fbank", "mfcc"});
-  t.energy = word<FrameEnergy>(door, "energy", o.attr("energy"), {"none", "raw", "windowed", "spectral"});
-  t.floor = word<LogFloor>(door, "floor_mode", o.attr("floor_mode"), {"max", "add", "zero"});
-  t.normalize = word<Normalize>(door, "normalize", o.attr("normalize"), {"none", "per_feature", "all_features"});
-  t.features = static_cast<int>(door.integer_in("features", plan.attr("features"), 1, 1 << 20));
-  t.htk_compat = door.boolean("htk_compat", o.attr("htk_compat"));
-  t.power = door.boolean("use_power", o.attr("use_power"));
-  t.log = door.boolean("use_log_fbank", o.attr("use_log_fbank"));
-  t.mel_floor = door.boolean("htk_mode", o.attr("htk_mode")) ? 1 : 0;
-  t.log_floor = real("floor", o.attr("floor"), 0x1p-125, 1e30);
-  t.log_gain = real("log_gain", plan.attr("log_gain"), 1e-9, 1e9);
-  t.log_offset = real("log_offset", plan.attr("log_offset"), -1e9, 1e9);
-  t.energy_floor = std::max(t.floor == LogFloor::max ? t.log_floor : 0x1p-125f,
-                            real("energy_floor", o.attr("energy_floor"), 0, 1e30));
-  t.dynamic_range = py::cast<double>(plan.attr("dynamic_range"));
-
-  const int bins = t.fft / 2 + 1;
-  const auto* begin = door.read<std::int32_t>("plan.mel_begin", plan.attr("mel_begin"), "M");
-  t.mels = static_cast<int>(door["M"]);
-  door.bind("offsets", t.mels + 1);
-  const auto* offset = door.read<std::int32_t>("plan.mel_offset", plan.attr("mel_offset"), "offsets");
-  const auto* weight = door.read<double>("plan.mel_weight", plan.attr("mel_weight"), "weights");
-  p.mel_begin = to_int(door, "plan.mel_begin", begin, t.mels, 0, bins);
-  p.mel_offset = to_int(door, "plan.mel_offset", offset, t.mels + 1, 0, door["weights"]);
-  for (int j = 0; j < t.mels; ++j)
-    if (offset[j + 1] < offset[j] || begin[j] + (offset[j + 1] - offset[j]) > bins)
-      door.value_error("plan.mel_offset must not decrease, nor lead beyond bin " + std::to_string(bins - 1));
-  p.mel_weight = to_float(weight, door["weights"]);
-  const auto* dct = door.read<double>("plan.dct", plan.attr("dct"), "C M");
-  t.ceps = static_cast<int>(door["C"]);
-  for (int j = 0; j < t.mels; ++j)
-    for (int k = 0; k < t.ceps; ++k)
-      p.dct.push_back(static_cast<float>(dct[static_cast<std::int64_t>(k) * t.mels + j]));
-  p.dct.resize(p.dct.size() + 16);
-
-  const int wanted = t.kind == FeatureKind::mfcc    ? t.ceps
-                     : t.kind == FeatureKind::fbank ? t.mels + (t.energy != FrameEnergy::none)
-                                                    : bins;
-  if (t.features != wanted)
-    door.value_error("plan.features must be " + std::to_string(wanted) + ", got " + std::to_string(t.features));
-}
-
-NativePlan* build(Door& door, py::handle plan) {
-  auto native = std::make_unique<NativePlan>();
-  NativePlan& p = *native;
-  MfccTables& t = p.tables;
-  const py::object o = plan.attr("options");
-  build_frames(door, plan, o, p);
-  build_fft(door, plan, p);
-  build_bands(door, plan, o, p);
-  t.window = p.window.data();
-  t.sample = p.sample.data();
-  t.radix = p.radix.data();
-  t.twiddle = p.twiddle.data();
-  t.order = p.order.data();
-  t.split = p.split.data();
-  t.twiddle64 = p.twiddle64.data();
-  t.chirp = p.chirp.empty() ? nullptr : p.chirp.data();
-  t.response = p.response.data();
-  t.mel_begin = p.mel_begin.data();
-  t.mel_offset = p.mel_offset.data();
-  t.mel_weight = p.mel_weight.data();
-  t.dct = p.dct.data();
-  return native.release();
-}
-
-// The native form of a plan, kept in plan.cache["cpp"]. Whoever uses it holds the capsule: building one may run Python
-// code, and so another thread that puts a capsule of its own into the cache.
-py::capsule native_plan(const char* op, py::handle plan) {
-  static const py::handle type = py::object(py::module_::import("pyasr.ops._plan").attr("MfccPlan")).release();
-  Door door(op);
-  if (!py::isinstance(plan, type))
-    door.type_error("plan must be an MfccPlan, got " + py::cast<std::string>(py::type::of(plan).attr("__name__")));
-  const auto kind = py::cast<std::string>(plan.attr("kind"));
-  if (kind != op) door.value_error(std::string("plan must be one for ") + op + ", got one for " + kind);
-  const auto cache = py::cast<py::dict>(plan.attr("cache"));
-  if (!cache.contains("cpp"))
-    cache["cpp"] =
-        py::capsule(build(door, plan), "pyasr.MfccTables", [](void* p) { delete static_cast<NativePlan*>(p); });
-  return py::cast<py::capsule>(cache["cpp"]);
 }
 
 // Says which sample it was. A wave with one that is not finite is named for that before one that is too large.
 template <class T>
-[[noreturn]] void refuse_samples(const Door& door, const T* wave, std::int64_t n, const NativePlan& p, bool finite) {
+[[noreturn]] void refuse_samples(const Door& door, const std::string& name, const T* wave, std::int64_t n,
+                                 const NativePlan& p, bool finite) {
   std::int64_t i = 0;
-  while (i + 1 < n && (finite ? std::abs(static_cast<double>(wave[i])) <= p.largest : std::isfinite(wave[i]))) ++i;
+  while (i + 1 < n && (finite ? !(std::abs(static_cast<double>(wave[i])) > p.largest) || !std::isfinite(wave[i])
+                              : std::isfinite(wave[i])))
+    ++i;
   auto text = [](double x) { return py::cast<std::string>(py::repr(py::float_(x))); };
   const std::string got = ", got " + text(static_cast<double>(wave[i])) + " at " + std::to_string(i);
-  if (!finite) door.value_error("wave must be finite" + got);
-  if (p.scale == 0) door.value_error("wave must lie in [-1, 1]" + got + ": pass scale=1 for samples at int16 scale");
-  door.value_error("wave must lie within " + text(p.largest) + " for scale=" + text(p.scale) + got);
+  if (!finite) door.value_error(name + " must be finite" + got);
+  if (p.scale == 0) door.value_error(name + " must lie in [-1, 1]" + got + ": pass scale=1 for samples at int16 scale");
+  door.value_error(name + " must lie within " + text(p.largest) + " for scale=" + text(p.scale) + got);
 }
 
-// The largest magnitude of the samples that are finite.
+// Whether all samples are finite, and the largest magnitude of those that are.
 template <class T>
-double largest_finite(const T* wave, std::int64_t n) {
+std::pair<bool, double> range_of(const T* wave, std::int64_t n) {
+  bool finite = true;
   double most = 0;
   for (std::int64_t i = 0; i < n; ++i)
-    if (std::isfinite(wave[i])) most = std::max(most, std::abs(static_cast<double>(wave[i])));
-  return most;
+    if (std::isfinite(wave[i]))
+      most = std::max(most, std::abs(static_cast<double>(wave[i])));
+    else
+      finite = false;
+  return {finite, most};
 }
 
 // NaN in the frames that see a sample which is not finite.
 template <class T>
-void mark_frames(const MfccTables& t, const T* wave, const MfccArgs& args) {
+void mark_frames(const MfccTables& t, const T* wave, const MfccWave& w) {
   // how many of the samples before i are not finite, as preemphasis spreads them
-  std::vector<std::int64_t> before(static_cast<std::size_t>(args.n) + 1);
+  std::vector<std::int64_t> before(static_cast<std::size_t>(w.n) + 1);
   auto bad = [&](std::int64_t i) {
     return !std::isfinite(wave[i]) || (t.signal_preemph != 0 && i > 0 && !std::isfinite(wave[i - 1]));
   };
-  for (std::int64_t i = 0; i < args.n; ++i)
+  for (std::int64_t i = 0; i < w.n; ++i)
     before[static_cast<std::size_t>(i) + 1] = before[static_cast<std::size_t>(i)] + bad(i);
-  std::vector<bool> marked(static_cast<std::size_t>(args.frames));
+  std::vector<bool> marked(static_cast<std::size_t>(w.frames));
   bool any = false;
-  for (std::int64_t f = 0; f < args.frames; ++f) {
+  for (std::int64_t f = 0; f < w.frames; ++f) {
     const std::int64_t first = t.start + f * t.shift, last = first + t.length;
     bool touched = false;
-    if (first >= 0 && last <= args.n) {
+    if (first >= 0 && last <= w.n) {
       touched = before[static_cast<std::size_t>(last)] != before[static_cast<std::size_t>(first)];
     } else {
       for (std::int64_t i = first; i < last && !touched; ++i) {
-        const std::int64_t at = mfcc_padded(t.padding, i, args.n);
+        const std::int64_t at = mfcc_padded(t.padding, i, w.n);
         touched = at >= 0 && bad(at);
       }
     }
@@ -270,71 +78,134 @@ void mark_frames(const MfccTables& t, const T* wave, const MfccArgs& args) {
     any |= touched;
   }
   const bool whole = t.normalize != Normalize::none || std::isfinite(t.dynamic_range);
-  for (std::int64_t f = 0; f < args.frames; ++f)
+  for (std::int64_t f = 0; f < w.frames; ++f)
     if (marked[static_cast<std::size_t>(f)] || (any && whole))
-      std::fill_n(args.out + f * t.features, t.features, std::numeric_limits<float>::quiet_NaN());
+      std::fill_n(w.out + f * w.stride, t.features, std::numeric_limits<float>::quiet_NaN());
 }
 
-struct Request {
-  py::handle wave, plan, out, threads;
-  bool propagate;
-  std::int64_t first_frame;
-};
-
-template <class T>
-py::object compute(Door& door, const NativePlan& p, WaveType type, const Request& request, int threads) {
-  const py::handle wave = request.wave, out = request.out;
-  const MfccTables& t = p.tables;
-  const T* samples = door.read<T>("wave", wave, "N");
-  MfccArgs args{samples, type, door["N"], p.scale, 0, request.first_frame, nullptr, nullptr};
-  if (p.scale == 0) args.scale = type == WaveType::int16 ? 1 : 32768;
-  args.frames = mfcc_frames(t, args.n);
-  py::array result;
-  if (out.is_none()) {
-    result = new_array<float>({args.frames, t.features});
-    args.out = data<float>(result);
-  } else {
-    door.bind("T", args.frames);
-    door.bind("F", t.features);
-    args.out = door.write<float>("out", out, "T F");
-    door.no_overlap({"wave", "out"});
-    result = py::reinterpret_borrow<py::array>(out);
+// The samples of one wave, and how many frames they have.
+MfccWave wave_of(Door& door, const char* name, py::handle wave, const NativePlan& p) {
+  MfccWave w{};
+  switch (door.type_of(name, wave, "hfd")) {
+    case 'h':
+      w.type = WaveType::int16;
+      w.wave = door.read<std::int16_t>(name, wave, "N");
+      break;
+    case 'f':
+      w.type = WaveType::float32;
+      w.wave = door.read<float>(name, wave, "N");
+      break;
+    default:
+      w.type = WaveType::float64;
+      w.wave = door.read<double>(name, wave, "N");
   }
-  const std::int64_t tiles = (args.frames + mfcc_tile - 1) / mfcc_tile;
+  w.n = door["N"];
+  w.scale = p.scale != 0 ? p.scale : w.type == WaveType::int16 ? 1 : 32768;
+  w.frames = mfcc_frames(p.tables, w.n);
+  w.stride = p.tables.features;
+  return w;
+}
+
+// Runs the kernel without the GIL and looks at the samples afterwards. name(b) is what errors call wave b.
+template <class Name>
+void compute(const Door& door, const NativePlan& p, std::vector<MfccWave>& waves, int threads, bool propagate,
+             std::int64_t first_frame, const Name& name) {
+  const MfccTables& t = p.tables;
+  std::int64_t tiles = 0, frames = 0;
+  for (const MfccWave& w : waves) {
+    tiles += (w.frames + mfcc_tile - 1) / mfcc_tile;
+    frames += w.frames;
+  }
   if (threads > tiles) threads = tiles ? static_cast<int>(tiles) : 1;
   const Mfcc& op = *kernels().mfcc;
   const auto scratch = new_scratch(op.workspace_bytes(t, threads));
-  const auto bands = new_scratch(mfcc_needs_bands(t) ? static_cast<std::size_t>(args.frames * t.mels) * 4 : 0);
-  args.bands = reinterpret_cast<float*>(bands.get());
-  double peak = 0;
-  run_released(threads, [&](const Runtime& runtime) { peak = op.run(t, args, scratch.get(), runtime); });
-  if constexpr (!std::is_same_v<T, std::int16_t>) {
-    const bool finite = std::isfinite(peak);
-    if (!finite && request.propagate) {
-      if (largest_finite(samples, args.n) > p.largest) refuse_samples(door, samples, args.n, p, true);
-      mark_frames(t, samples, args);
-    } else if (!(peak <= p.largest)) {
-      refuse_samples(door, samples, args.n, p, finite);
+  runtime::Lease bands;
+  if (mfcc_needs_bands(t)) {
+    bands = new_scratch(door.product({frames, t.mels, 4}));
+    auto* at = static_cast<float*>(static_cast<void*>(bands.get()));
+    for (MfccWave& w : waves) {
+      w.bands = at;
+      at += w.frames * t.mels;
     }
   }
+  const MfccArgs args{waves.data(), static_cast<std::int64_t>(waves.size()), first_frame};
+  double peak = 0;
+  run_released(threads, [&](const Runtime& runtime) { peak = op.run(t, args, scratch.get(), runtime); });
+  if (peak <= p.largest) return;
+  for (std::size_t b = 0; b < waves.size(); ++b) {
+    if (waves[b].type == WaveType::int16) continue;
+    by_type(waves[b], [&](const auto* samples) {
+      const auto [finite, most] = range_of(samples, waves[b].n);
+      if (!finite && !propagate) refuse_samples(door, name(b), samples, waves[b].n, p, false);
+      if (most > p.largest) refuse_samples(door, name(b), samples, waves[b].n, p, true);
+      if (!finite) mark_frames(t, samples, waves[b]);
+    });
+  }
+}
+
+struct Request {
+  py::handle plan, threads, nan;
+};
+
+struct Opened {
+  py::capsule kept;
+  const NativePlan& plan;
+  int threads;
+  bool propagate;
+};
+
+Opened open(const Door& door, const char* op, const Request& r) {
+  py::capsule kept = native_plan(op, r.plan);
+  const NativePlan& plan = *kept.get_pointer<NativePlan>();
+  const int threads = door.threads(r.threads);
+  return {std::move(kept), plan, threads, door.choice("nan", r.nan, {"raise", "propagate"}) == 1};
+}
+
+py::object features(const char* op, py::handle wave, py::handle out, py::handle first_frame, const Request& request) {
+  Door door(op);
+  const Opened o = open(door, op, request);
+  const std::int64_t number = door.integer_in("first_frame", first_frame, 0, std::int64_t{1} << 62);
+  std::vector<MfccWave> waves{wave_of(door, "wave", wave, o.plan)};
+  MfccWave& w = waves[0];
+  py::array result;
+  if (out.is_none()) {
+    result = new_array<float>({w.frames, w.stride});
+    w.out = data<float>(result);
+  } else {
+    door.bind("T", w.frames);
+    door.bind("F", w.stride);
+    w.out = door.write<float>("out", out, "T F");
+    door.no_overlap({"wave", "out"});
+    result = py::reinterpret_borrow<py::array>(out);
+  }
+  compute(door, o.plan, waves, o.threads, o.propagate, number, [](std::size_t) { return std::string("wave"); });
   return result;
 }
 
-py::object features(const char* op, py::handle nan, py::handle first_frame, Request request) {
-  const py::capsule kept = native_plan(op, request.plan);
-  const NativePlan& p = *kept.get_pointer<NativePlan>();
-  Door door(op);
-  const int workers = door.threads(request.threads);
-  request.propagate = door.choice("nan", nan, {"raise", "propagate"}) == 1;
-  request.first_frame = door.integer_in("first_frame", first_frame, 0, std::int64_t{1} << 62);
-  switch (door.type_of("wave", request.wave, "hfd")) {
-    case 'h':
-      return compute<std::int16_t>(door, p, WaveType::int16, request, workers);
-    case 'f':
-      return compute<float>(door, p, WaveType::float32, request, workers);
-    default:
-      return compute<double>(door, p, WaveType::float64, request, workers);
+// What features.batch calls: frame f of wave b becomes row first[b] + f * step of out [R, F].
+void batch(const std::string& op, const py::list& list, py::handle out, py::handle first, std::int64_t step,
+           const Request& request) {
+  Door door("features.batch");
+  const Opened o = open(door, op.c_str(), request);
+  const std::int64_t features = o.plan.tables.features;
+  door.bind("F", features);
+  door.bind("B", static_cast<std::int64_t>(list.size()));
+  float* const rows = door.write<float>("out", out, "R F");
+  const auto* places = door.read<std::int64_t>("first", first, "B");
+  auto name = [](std::size_t b) { return "waves[" + std::to_string(b) + "]"; };
+  std::vector<MfccWave> waves;
+  for (std::size_t b = 0; b < list.size(); ++b) {
+    Door one("features.batch");
+    MfccWave w = wave_of(one, name(b).c_str(), list[b], o.plan);
+    const std::int64_t last = w.frames ? places[b] + (w.frames - 1) * step : 0;
+    if (step < 1 || places[b] < 0 || (w.frames && last >= door["R"]))
+      door.value_error("first and step must lead to rows of out, got " + std::to_string(places[b]) + " and " +
+                       std::to_string(step));
+    w.out = rows + (w.frames ? places[b] * features : 0);
+    w.stride = step * features;
+    waves.push_back(w);
   }
+  if (!waves.empty()) compute(door, o.plan, waves, o.threads, o.propagate, 0, name);
 }
 
 }  // namespace
@@ -346,14 +217,16 @@ void bind_mfcc(py::module_& m) {
   };
   using H = py::handle;
   add([](H wave, H plan, H out, H threads, H nan,
-         H first) { return features("mfcc", nan, first, {wave, plan, out, threads, false, 0}); },
+         H first) { return features("mfcc", wave, out, first, {plan, threads, nan}); },
       "mfcc");
   add([](H wave, H plan, H out, H threads, H nan,
-         H first) { return features("fbank", nan, first, {wave, plan, out, threads, false, 0}); },
+         H first) { return features("fbank", wave, out, first, {plan, threads, nan}); },
       "fbank");
   add([](H wave, H plan, H out, H threads, H nan,
-         H first) { return features("spectrogram", nan, first, {wave, plan, out, threads, false, 0}); },
+         H first) { return features("spectrogram", wave, out, first, {plan, threads, nan}); },
       "spectrogram");
+  m.def("_batch", [](const std::string& op, const py::list& waves, H plan, H out, H first, std::int64_t step, H threads,
+                     H nan) { batch(op, waves, out, first, step, {plan, threads, nan}); });
 }
 
 }  // namespace pyasr::bind

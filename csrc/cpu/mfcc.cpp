@@ -175,13 +175,17 @@ void windowed_energy(const MfccTables& t, const float* tile, Vf offset, const fl
 
 // ---- driver
 
-template <class T>
 struct Task {
   const MfccTables& t;
   const MfccArgs& args;
   Layout layout;
-  Stream<T> in;
+  bool to_bands;
 };
+
+template <class T>
+Stream<T> stream_of(const MfccTables& t, const MfccWave& w) {
+  return {static_cast<const T*>(w.wave), w.n, w.scale, t.signal_preemph, t.padding, w.base};
+}
 
 // Noise of the V frames from f on, and what it changes in their statistics.
 void dither(const MfccTables& t, const Scratch& s, std::int64_t number, int f, int frames, double base, float* offset) {
@@ -192,23 +196,24 @@ void dither(const MfccTables& t, const Scratch& s, std::int64_t number, int f, i
 }
 
 template <class T>
-void run_tile(const Task<T>& task, const Scratch& s, std::int64_t f0) {
+void run_tile(const Task& task, const MfccWave& wave, const Stream<T>& in, const Scratch& s, std::int64_t f0) {
   const MfccTables& t = task.t;
   const Layout& l = task.layout;
-  const std::int64_t left = task.args.frames - f0;
+  const std::int64_t left = wave.frames - f0;
   const int frames = left < mfcc_tile ? static_cast<int>(left) : mfcc_tile;
 
   const std::int64_t own = f0 * t.shift;
-  const std::int64_t end = left <= mfcc_tile ? task.in.n : own + mfcc_tile * static_cast<std::int64_t>(t.shift);
-  const std::uint64_t peak = own < end ? peak_bits(task.in.wave + own, end - own) : 0;
+  const std::int64_t end = left <= mfcc_tile ? in.n : own + mfcc_tile * static_cast<std::int64_t>(t.shift);
+  const std::uint64_t peak = own < end ? peak_bits(in.wave + own, end - own) : 0;
   auto* const most = reinterpret_cast<std::uint64_t*>(s.peak);
   if (peak > *most) *most = peak;
+  if (frames <= 0) return;
 
-  const double base = task.in.base;
   const long count = (frames - 1) * static_cast<long>(t.shift) + t.length;
-  fill(task.in, t.start + own, count, l.line, s.y);
+  fill(in, t.start + own, count, l.line, s.y);
   s.y[-1] = 0;
   float offset[mfcc_tile];
+  const double base = static_cast<double>(in.base);
   frame_sums(t, s, frames, base, offset);
   if (t.keep == 1)
     transpose_tile<false>(t, l, s);
@@ -221,37 +226,72 @@ void run_tile(const Task<T>& task, const Scratch& s, std::int64_t f0) {
     if (t.energy == FrameEnergy::windowed) windowed_energy(t, s.tile + f, off, s.noise, s.log_energy + f);
     power_spectrum(t, s.tile + f, off, s.noise, s.spectrum, s.power);
     features(t, s.power, load(s.log_energy + f), s.mel, s.result);
+    const std::int64_t stride = task.to_bands ? t.mels : wave.stride;
     emit(t.features, l.features, s.result, s.rows, frames - f < V ? frames - f : V,
-         task.args.out + (f0 + f) * t.features);
+         (task.to_bands ? wave.bands : wave.out) + (f0 + f) * stride, stride);
   }
 }
 
 // The integer nearest to the mean of the first frame; 0 where that is not finite.
 template <class T>
-float center(const Stream<T>& in, std::int64_t start, int length) {
+float center(const MfccTables& t, const MfccWave& w) {
+  const Stream<T> in = stream_of<T>(t, w);
   double sum = 0;
-  for (int i = 0; i < length; ++i) sum += in.at(start + i);
-  const float mean = static_cast<float>(__builtin_rint(sum / length));
+  for (int i = 0; i < t.length; ++i) sum += in.at(t.start + i);
+  const float mean = static_cast<float>(__builtin_rint(sum / t.length));
   return __builtin_isfinite(mean) ? mean : 0;
 }
 
-template <class T>
-double run_typed(const MfccTables& t, const MfccArgs& args, void* workspace, const Runtime& runtime) {
-  Task<T> task{
-      t, args, layout_of(t), {static_cast<const T*>(args.wave), args.n, args.scale, t.signal_preemph, t.padding, 0}};
+// What f<T>() returns for the type of a wave.
+template <class F>
+PYASR_INLINE auto by_type(WaveType type, const F& f) {
+  switch (type) {
+    case WaveType::int16:
+      return f(std::int16_t{});
+    case WaveType::float32:
+      return f(float{});
+    default:
+      return f(double{});
+  }
+}
+
+// The wave that a work item belongs to.
+const MfccWave& wave_of(const MfccArgs& args, std::int64_t item) {
+  std::int64_t low = 0, high = args.count - 1;
+  while (low < high) {
+    const std::int64_t middle = (low + high + 1) / 2;
+    if (args.waves[middle].first_item <= item)
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  return args.waves[low];
+}
+
+// All that frames have in themselves, to `bands` of their wave or to `out`.
+double run_frames(const MfccTables& t, const MfccArgs& args, bool to_bands, void* workspace, const Runtime& runtime) {
+  const Task task{t, args, layout_of(t), to_bands};
+  const long tiles_each = t.fft > 4096 ? 1 : 4;  // 64 frames per work item, 16 of the long ones
+  std::int64_t items = 0;
+  for (std::int64_t b = 0; b < args.count; ++b) {
+    MfccWave& w = args.waves[b];
+    w.base = w.frames == 0 ? 0 : by_type(w.type, [&](auto zero) { return center<decltype(zero)>(t, w); });
+    w.first_item = items;
+    const std::int64_t frames = mfcc_tile * tiles_each;
+    items += w.frames == 0 ? 1 : (w.frames + frames - 1) / frames;
+  }
   for (int w = 0; w < runtime.threads; ++w)
     *reinterpret_cast<std::uint64_t*>(scratch_of(t, task.layout, workspace, w).peak) = 0;
-  if (args.frames == 0) {
-    *static_cast<std::uint64_t*>(workspace) = peak_bits(task.in.wave, args.n);
-  } else {
-    task.in.base = center(task.in, t.start, t.length);
-    // 64 frames per work item, 16 of the long ones
-    const long tiles = static_cast<long>((args.frames + mfcc_tile - 1) / mfcc_tile), each = t.fft > 4096 ? 1 : 4;
-    parallel_for(runtime, (tiles + each - 1) / each, [&](long item, int worker) {
-      const Scratch s = scratch_of(t, task.layout, workspace, worker);
-      for (long i = item * each; i < tiles && i < (item + 1) * each; ++i) run_tile(task, s, i * mfcc_tile);
+  parallel_for(runtime, static_cast<long>(items), [&](long item, int worker) {
+    const MfccWave& wave = wave_of(args, item);
+    const Scratch s = scratch_of(t, task.layout, workspace, worker);
+    const std::int64_t first = (item - wave.first_item) * tiles_each;
+    by_type(wave.type, [&](auto zero) {
+      const auto in = stream_of<decltype(zero)>(t, wave);
+      for (std::int64_t i = first; i < first + tiles_each && (i == 0 || i * mfcc_tile < wave.frames); ++i)
+        run_tile(task, wave, in, s, i * mfcc_tile);
     });
-  }
+  });
   std::uint64_t most = 0;
   for (int w = 0; w < runtime.threads; ++w) {
     const auto bits = *reinterpret_cast<std::uint64_t*>(scratch_of(t, task.layout, workspace, w).peak);
@@ -262,34 +302,22 @@ double run_typed(const MfccTables& t, const MfccArgs& args, void* workspace, con
   return peak;
 }
 
-double run_wave(const MfccTables& t, const MfccArgs& args, void* workspace, const Runtime& runtime) {
-  switch (args.type) {
-    case WaveType::int16:
-      return run_typed<std::int16_t>(t, args, workspace, runtime);
-    case WaveType::float32:
-      return run_typed<float>(t, args, workspace, runtime);
-    case WaveType::float64:
-      break;
-  }
-  return run_typed<double>(t, args, workspace, runtime);
-}
-
 std::size_t workspace_bytes(const MfccTables& t, int threads) noexcept {
   return layout_of(t).bytes * static_cast<std::size_t>(threads);
 }
 
 double run(const MfccTables& t, const MfccArgs& args, void* workspace, const Runtime& runtime) noexcept {
+  const bool ranged = t.dynamic_range <= 1.7976931348623157e308, apart = mfcc_needs_bands(t);
   MfccTables bands = t;
-  MfccArgs first = args;
-  if (mfcc_needs_bands(t)) {
-    bands.kind = FeatureKind::fbank;
-    bands.features = t.mels;
-    first.out = args.bands;
+  bands.kind = FeatureKind::fbank;
+  bands.features = t.mels;
+  const double peak = run_frames(apart ? bands : t, args, apart, workspace, runtime);
+  for (std::int64_t b = 0; b < args.count; ++b) {
+    const MfccWave& w = args.waves[b];
+    if (w.frames == 0) continue;
+    if (ranged) limit_range(t, w, static_cast<float*>(workspace), runtime);
+    if (t.normalize != Normalize::none) normalize(t, w, runtime);
   }
-  const double peak = run_wave(bands, first, workspace, runtime);
-  if (args.frames == 0) return peak;
-  if (t.dynamic_range <= 1.7976931348623157e308) limit_range(t, args, static_cast<float*>(workspace), runtime);
-  if (t.normalize != Normalize::none) normalize(t, args, runtime);
   return peak;
 }
 

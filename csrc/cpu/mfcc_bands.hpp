@@ -102,22 +102,22 @@ inline void features(const MfccTables& t, float* power, Vf energy, float* mel, f
   }
 }
 
-// Lanes 0 ... frames-1 of result become rows of out [frames, F]; rows holds [V, stride] of them on the way.
-inline void emit(long n, long stride, const float* result, float* rows, long frames, float* out) {
+// Lanes 0 ... frames-1 of result [n, V] become rows of n at out, out + stride ...; rows holds [V, width] on the way.
+inline void emit(long n, long width, const float* result, float* rows, long frames, float* out, long stride) {
   for (long c = 0; c < n; c += V) {
     Vf v[V];
 #pragma GCC unroll 16
     for (int i = 0; i < V; ++i) v[i] = load(result + (c + i) * V);
     transpose(v);
 #pragma GCC unroll 16
-    for (int i = 0; i < V; ++i) store(rows + i * stride + c, v[i]);
+    for (int i = 0; i < V; ++i) store(rows + i * width + c, v[i]);
   }
   // Whole registers: what runs over the end of a row is overwritten by the next one, and not done where none follows.
   for (long f = 0; f < frames; ++f) {
-    const float* const row = rows + f * stride;
+    const float* const row = rows + f * width;
     for (long c = 0; c < n; c += V) {
-      float* const to = out + f * n + c;
-      if (f * n + c + V <= frames * n)
+      float* const to = out + f * stride + c;
+      if (c + V <= n || (stride == n && f * n + c + V <= frames * n))
         store(to, load(row + c));
       else
         for (long i = 0; i < n - c && i < V; ++i) to[i] = row[c + i];

@@ -40,72 +40,57 @@ inline void row_cepstra(const MfccTables& t, const float* bands, float least, fl
   }
 }
 
-// bands [T, width] of the wave, out [T, F]: the same array where there are no cepstra to take.
-inline void limit_range(const MfccTables& t, const MfccArgs& args, float* peaks, const Runtime& runtime) {
+// The logs of the wave lie in bands [T, M], or in out where there are no cepstra to take.
+inline void limit_range(const MfccTables& t, const MfccWave& wave, float* peaks, const Runtime& runtime) {
   const bool apart = mfcc_needs_bands(t);
-  float* const bands = apart ? args.bands : args.out;
-  const std::int64_t width = apart ? t.mels : t.features;
+  float* const bands = apart ? wave.bands : wave.out;
+  const std::int64_t width = apart ? t.mels : t.features, stride = apart ? width : wave.stride;
   for (int w = 0; w < runtime.threads; ++w) peaks[w] = -__builtin_inff();
   auto rows_from = [&](long item) {
-    const std::int64_t left = args.frames - item * rows_each;
+    const std::int64_t left = wave.frames - item * rows_each;
     return left < rows_each ? left : rows_each;
   };
-  parallel_for(runtime, items_of(args.frames), [&](long item, int worker) {
-    const float most = largest(bands + item * rows_each * width, rows_from(item) * width);
-    if (most > peaks[worker]) peaks[worker] = most;
+  parallel_for(runtime, items_of(wave.frames), [&](long item, int worker) {
+    for (std::int64_t f = item * rows_each, end = f + rows_from(item); f < end; ++f) {
+      const float most = largest(bands + f * stride, width);
+      if (most > peaks[worker]) peaks[worker] = most;
+    }
   });
   const float least = static_cast<float>(static_cast<double>(largest(peaks, runtime.threads)) - t.dynamic_range);
-  parallel_for(runtime, items_of(args.frames), [&](long item, int) {
-    const std::int64_t first = item * rows_each, rows = rows_from(item);
-    if (!apart) {
-      float* const x = bands + first * width;
-      for (std::int64_t i = 0; i < rows * width; ++i) x[i] = x[i] > least ? x[i] : least;
-      return;
+  parallel_for(runtime, items_of(wave.frames), [&](long item, int) {
+    for (std::int64_t f = item * rows_each, end = f + rows_from(item); f < end; ++f) {
+      float* const x = bands + f * stride;
+      if (apart)
+        row_cepstra(t, x, least, wave.out + f * wave.stride);
+      else
+        for (std::int64_t c = 0; c < width; ++c) x[c] = x[c] > least ? x[c] : least;
     }
-    for (std::int64_t f = first; f < first + rows; ++f)
-      row_cepstra(t, bands + f * width, least, args.out + f * t.features);
   });
 }
 
-// Columns [begin, end) of x [T, F] to mean 0 and deviation 1, together or each by itself.
-inline void normalize_columns(float* x, std::int64_t frames, long width, long begin, long end) {
-  const double count = static_cast<double>(frames) * static_cast<double>(end - begin);
-  double mean = 0, spread = 0;
-  for (std::int64_t f = 0; f < frames; ++f)
-    for (long c = begin; c < end; ++c) mean += x[f * width + c];
-  mean /= count;
-  for (std::int64_t f = 0; f < frames; ++f)
-    for (long c = begin; c < end; ++c) {
-      const double d = x[f * width + c] - mean;
-      spread += d * d;
-    }
-  const double deviation = __builtin_sqrt(spread / (count > 1 ? count - 1 : 1)) + 1e-5;
-  for (std::int64_t f = 0; f < frames; ++f)
-    for (long c = begin; c < end; ++c) x[f * width + c] = static_cast<float>((x[f * width + c] - mean) / deviation);
-}
-
-inline void normalize(const MfccTables& t, const MfccArgs& args, const Runtime& runtime) {
-  const long width = t.features;
-  if (t.normalize == Normalize::all_features) return normalize_columns(args.out, args.frames, width, 0, width);
-  constexpr long group = lanes<float>;  // columns of a work item
-  parallel_for(runtime, (width + group - 1) / group, [&](long item, int) {
-    const long begin = item * group, columns = width - begin < group ? width - begin : group;
-    double mean[group] = {}, spread[group] = {};
-    for (std::int64_t f = 0; f < args.frames; ++f)
-      for (long c = 0; c < columns; ++c) mean[c] += args.out[f * width + begin + c];
-    for (long c = 0; c < columns; ++c) mean[c] /= static_cast<double>(args.frames);
-    for (std::int64_t f = 0; f < args.frames; ++f)
+// A column by itself, or all of them as one.
+inline void normalize(const MfccTables& t, const MfccWave& wave, const Runtime& runtime) {
+  constexpr long most = lanes<float>;
+  const bool together = t.normalize == Normalize::all_features;
+  const long group = together ? t.features : most;  // columns of a work item
+  parallel_for(runtime, (t.features + group - 1) / group, [&](long item, int) {
+    const long begin = item * group, columns = t.features - begin < group ? t.features - begin : group;
+    double mean[most] = {}, spread[most] = {};
+    auto at = [&](long c) { return together ? 0 : c; };
+    auto row = [&](std::int64_t f) { return wave.out + f * wave.stride + begin; };
+    const double count = static_cast<double>(wave.frames) * static_cast<double>(together ? columns : 1);
+    for (std::int64_t f = 0; f < wave.frames; ++f)
+      for (long c = 0; c < columns; ++c) mean[at(c)] += static_cast<double>(row(f)[c]);
+    for (double& m : mean) m /= count;
+    for (std::int64_t f = 0; f < wave.frames; ++f)
       for (long c = 0; c < columns; ++c) {
-        const double d = args.out[f * width + begin + c] - mean[c];
-        spread[c] += d * d;
+        const double d = static_cast<double>(row(f)[c]) - mean[at(c)];
+        spread[at(c)] += d * d;
       }
-    for (long c = 0; c < columns; ++c)
-      spread[c] = __builtin_sqrt(spread[c] / static_cast<double>(args.frames > 1 ? args.frames - 1 : 1)) + 1e-5;
-    for (std::int64_t f = 0; f < args.frames; ++f)
-      for (long c = 0; c < columns; ++c) {
-        float& y = args.out[f * width + begin + c];
-        y = static_cast<float>((static_cast<double>(y) - mean[c]) / spread[c]);
-      }
+    for (double& s : spread) s = __builtin_sqrt(s / (count > 1 ? count - 1 : 1)) + 1e-5;
+    for (std::int64_t f = 0; f < wave.frames; ++f)
+      for (long c = 0; c < columns; ++c)
+        row(f)[c] = static_cast<float>((static_cast<double>(row(f)[c]) - mean[at(c)]) / spread[at(c)]);
   });
 }
 

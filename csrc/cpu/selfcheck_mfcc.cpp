@@ -72,8 +72,8 @@ double mfcc(const cpu::Table& table, const Runtime& runtime, bool) {
   t.dct = dct.data();
   std::vector<float> got(frames * C);
   Memory scratch(table.mfcc->workspace_bytes(t, runtime.threads));
-  const MfccArgs args{wave.data(), WaveType::float32, samples, 32768.0, frames, 0, nullptr, got.data()};
-  table.mfcc->run(t, args, scratch.get(), runtime);
+  MfccWave one{wave.data(), WaveType::float32, samples, 32768.0, frames, nullptr, got.data(), C, 0, 0};
+  table.mfcc->run(t, {&one, 1, 0}, scratch.get(), runtime);
 
   std::vector<double> want(frames * C);
   for (std::int64_t f = 0; f < frames; ++f) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy as np
 from pyasr.features.extract import plan_of, samples_of
 from pyasr.ops import backend
 from pyasr.ops._door import Door
+from pyasr.ops._op import native
 from pyasr.ops._options import MfccOptions
+from pyasr.ops._plan import MfccPlan
 from pyasr.ops.mfcc import NAN, check_samples
 
 LAYOUTS = ("BTF", "TBF", "concatenated")
@@ -34,17 +36,24 @@ def _waves(door: Door, waves: Any, lengths: Any) -> list[np.ndarray]:
     return [samples_of(_OP, wave, f"waves[{b}]") for b, wave in enumerate(waves)]
 
 
-def _run(work: Callable[[int], None], workers: int, turn: Iterator[int]) -> None:
-    if workers == 1:
-        return work(0)
-    from concurrent.futures import ThreadPoolExecutor  # 10 ms that `import pyasr` and one wave do not need
-
-    with ThreadPoolExecutor(workers) as pool:
+def _fill(
+    waves: list[np.ndarray], plan: MfccPlan, rows: np.ndarray, first: np.ndarray, step: int, threads: int, nan: str
+) -> None:
+    """Frame f of wave b becomes row first[b] + f * step of rows [R, F]."""
+    ops = backend()
+    if ops.column(plan.kind) == "cpp":  # one call: its work items are pieces of all the waves
+        cpu = native("_cpu")
+        assert cpu is not None
+        cpu._batch(plan.kind, waves, plan, rows, first, step, threads, nan)
+        return
+    row = getattr(ops, plan.kind)
+    for b, wave in enumerate(waves):
         try:
-            list(pool.map(work, range(workers)))
-        finally:
-            for _ in turn:  # after an error or Ctrl-C nobody starts another wave
-                pass
+            y = row(wave, plan, threads=threads, nan=nan)
+        except ValueError:
+            check_samples(Door(_OP), wave, plan.options, f"waves[{b}]", nan=nan)
+            raise
+        rows[first[b] : first[b] + len(y) * step : step] = y
 
 
 def batch(
@@ -90,33 +99,18 @@ def batch(
     door.choice("nan", nan, NAN)
     threads = door.threads(threads)
     waves = _waves(door, waves, lengths)
-    row = getattr(backend(), kind)
     frames = np.array([plan.options.num_frames(wave.size) for wave in waves], np.int64)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(frames)])
     total, longest, size = int(offsets[-1]), int(frames.max(initial=0)), len(waves)
     if layout == "concatenated":
         features = np.empty((total, plan.features), np.float32)
-        places = [features[offsets[b] : offsets[b + 1]] for b in range(size)]
+        first, step = offsets[:-1].copy(), 1
+    elif layout == "TBF":
+        features = np.zeros((longest, size, plan.features), np.float32)
+        first, step = np.arange(size), max(size, 1)
     else:
-        shape = (longest, size) if layout == "TBF" else (size, longest)
-        features = np.zeros((*shape, plan.features), np.float32)
-        places = [features[:t, b] if layout == "TBF" else features[b, :t] for b, t in enumerate(frames)]
-    # With fewer waves than threads each wave has all of them in its turn.
-    workers, each = (threads, 1) if size >= threads else (1, threads)
-    turn = iter(range(size))  # shared: a worker takes the next wave; a future per wave costs half of a one-second wave
-
-    def work(_: int) -> None:
-        for b in turn:
-            if places[b].flags.c_contiguous:
-                row(waves[b], plan, out=places[b], threads=each, nan=nan)
-            else:
-                places[b][...] = row(waves[b], plan, threads=each, nan=nan)
-
-    try:
-        _run(work, workers, turn)
-    except ValueError:
-        for b, wave in enumerate(waves):  # the first bad wave, whichever was seen first
-            if wave.dtype.kind == "f":
-                check_samples(door, wave, plan.options, f"waves[{b}]", nan=nan)
-        raise
+        features = np.zeros((size, longest, plan.features), np.float32)
+        first, step = np.arange(size) * longest, 1
+    if size:
+        _fill(waves, plan, features.reshape(-1, plan.features), first, step, threads, nan)
     return features, offsets if layout == "concatenated" else frames.astype(np.int32)

@@ -101,23 +101,33 @@ inline bool mfcc_needs_bands(const MfccTables& t) {
   return t.kind == FeatureKind::mfcc && t.dynamic_range <= 1.7976931348623157e308;
 }
 
-struct MfccArgs {
+// One wave of a call.
+struct MfccWave {
   const void* wave;  // [n]
   WaveType type;
   std::int64_t n;
-  double scale;              // brings samples to int16 scale
-  std::int64_t frames;       // T
+  double scale;         // brings samples to int16 scale
+  std::int64_t frames;  // T
+  float* bands;         // [T, M] scratch where mfcc_needs_bands
+  float* out;           // frame f at out + f * stride, may not overlap a wave or another result
+  std::int64_t stride;  // at least F
+  // the kernel's notes
+  float base;
+  std::int64_t first_item;
+};
+
+struct MfccArgs {
+  MfccWave* waves;  // [count], count >= 1
+  std::int64_t count;
   std::int64_t first_frame;  // the number of frame 0, for dither
-  float* bands;              // [T, M] scratch where mfcc_needs_bands
-  float* out;                // [T, F], may not overlap wave
 };
 
 struct Mfcc {
   // Bytes of scratch, 64-byte aligned.
   std::size_t (*workspace_bytes)(const MfccTables& tables, int threads) noexcept;
-  // Returns the largest magnitude of a floating wave before scale, inf when a sample is NaN or infinite; 0 for int16.
-  // Frames that see a sample which is not finite are not valid; no others are touched by it, but for what depends on
-  // the whole wave.
+  // Returns the largest magnitude of the floating waves before scale, inf when a sample is NaN or infinite; 0 for
+  // int16. Frames that see a sample which is not finite are not valid; no others are touched by it, but for what
+  // depends on the whole wave.
   double (*run)(const MfccTables& tables, const MfccArgs& args, void* workspace, const Runtime& runtime) noexcept;
 };
 

@@ -29,6 +29,13 @@ DIALECTS = {
     "gaps": {"frame_shift_ms": 63.1},
     "mirrored gaps": {"frame_shift_ms": 63.1, "snip_edges": False},
     "back to back": {"frame_shift_ms": 25, "snip_edges": False},
+    "centered": {"center": True, "n_fft": 512, "window": "hann", "full_scale": 1.0, "log": "db", "log_floor": 1e-10},
+    "centered, the last one dropped": {"center": True, "drop_last": True, "hop_length": 300, "win_length": 301},
+    "padded at the end": {"pad_end": True, "preemph_signal": True, "window": "rectangular", "triangles": "bins"},
+    "padded gaps": {"pad_end": True, "frame_shift_ms": 63.1},
+    "odd FFT": {"n_fft": 449, "preemph_signal": True, "spectral_energy": True},
+    "dither": {"dither": 1.0, "dither_seed": 3},
+    "dither, mirrored": {"dither": 0.3, "snip_edges": False, "raw_energy": False},
 }
 
 
@@ -235,3 +242,35 @@ def test_bad_options():
     ):
         with pytest.raises(error, match=f"^OnlineFeatures: .*{text}"):
             pyasr.OnlineFeatures(16000, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "text"),
+    [
+        ("librosa", {}, r"dynamic_range must be None in a stream, got 80\.0"),
+        ("whisper", {}, r"dynamic_range must be None in a stream, got 8\.0"),
+        ("nemo", {}, "normalize must be None in a stream, got 'per_feature'"),
+        ("kaldi", {"center": True, "pad_mode": "reflect"}, "pad_mode must be 'constant' in a stream, got 'reflect'"),
+    ],
+)
+def test_what_needs_the_whole_wave_is_refused(options, changes, text):
+    with pytest.raises(ValueError, match="^OnlineFeatures: " + text):
+        pyasr.OnlineFeatures(16000, options, **changes)
+    whole = {"librosa": {"dynamic_range": None}, "nemo": {"normalize": None}, "kaldi": {"center": True}}
+    if options in whole:
+        pyasr.OnlineFeatures(16000, options, **whole[options])
+
+
+@pytest.mark.parametrize("changes", [{}, {"snip_edges": False}, {"center": True}, {"preemph_signal": True}])
+def test_a_nan_reaches_the_frames_that_see_it_and_no_other(changes):
+    wave = wave_of("float32", 6000).copy()
+    want = pyasr.mfcc(wave, 16000, **changes)
+    wave[[3000, 3001]] = np.nan, np.inf
+    whole = pyasr.mfcc(wave, 16000, nan="propagate", **changes)
+    stream = pyasr.OnlineFeatures(16000, nan="propagate", **changes)
+    np.testing.assert_array_equal(stream_of(stream, wave, range(160, 6000, 160)), whole)
+    hit = np.isnan(whole).all(axis=1)
+    assert 2 <= hit.sum() <= 4
+    np.testing.assert_array_equal(whole[~hit], want[~hit])
+    with pytest.raises(ValueError, match="chunk must be finite, got nan at 3000"):
+        stream_of(pyasr.OnlineFeatures(16000, **changes), wave, range(160, 6000, 160))

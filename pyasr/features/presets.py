@@ -102,6 +102,16 @@ def preset(name: str, sample_rate: float = 16000.0, **changes: Any) -> MfccOptio
 
 # What another value of an option does to the features.
 _EFFECTS = {
+    "scale": "what a sample of the input counts for",
+    "dither_seed": "which noise is added",
+    "vtln_warp": "where the filters lie: the frequencies of another length of the vocal tract",
+    "vtln_low": "where the warp begins",
+    "vtln_high": "where the warp ends",
+    "allow_empty": "whether filters between two FFT bins are an error",
+    "use_log_fbank": "energies instead of their logs",
+    "dct_type": "the basis of the cepstra",
+    "dct_norm": "scales the cepstra",
+    "raw_energy": "energy before or after preemphasis and window",
     "full_scale": "the level of all logs: a factor s adds 2 ln s to each log power, and floors bite elsewhere",
     "preemph": "raises high frequencies before the spectrum is taken",
     "preemph_signal": "preemphasis of the wave once, so that a frame's first sample knows the one before it",

@@ -1,4 +1,4 @@
-"""The benchmark of features runs to its end on a second of audio, and docs/features.md is what it wrote."""
+"""The benchmarks of features run to their ends on a second of audio, and docs/features.md is what they wrote."""
 
 import importlib.util
 import json
@@ -87,3 +87,26 @@ def test_the_committed_page_is_made_of_the_committed_results():
     found = re.search(f"{re.escape(page.BEGIN)}\n(.*?)\n{re.escape(page.END)}", text, re.S)
     assert found and found[1] == page.table(json.loads(RESULTS.read_text("utf-8")))
     assert (ROOT / "docs" / "features.svg").stat().st_size < 60_000
+
+
+def test_the_load_of_a_server_is_measured(tmp_path):
+    argv = ("--clips", 3, "--seconds", 1, "--rounds", 1, "--watch", 0.1, "--json", tmp_path / "load.json")
+    done = run("server_load.py", *argv)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "load.json").read_text("utf-8"))
+    names = [r["name"] for r in report["results"]]
+    assert names[:4] == ["multiply-adds alone", "pyasr.mfcc", "pyasr.fbank, 80", "pyasr.features.batch"]
+    assert {*names[4:], *report["missing"]} == {"kaldi-native-fbank", "librosa"}
+    for result in report["results"]:
+        assert min(result["clips per s"]) > 0 and set(result["ms late"]) == {"1", "2"}
+        assert all(late["ticks"] > 0 and late["99.9 %"] <= late["longest"] for late in result["ms late"].values())
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="resident memory is read from /proc")
+def test_the_memory_of_long_streams_is_measured(tmp_path):
+    pytest.importorskip("soundfile", reason="it writes and reads the recording")
+    done = run("memory.py", "--hours", 0.05, "--day", 0.05, "--json", tmp_path / "memory.json")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "memory.json").read_text("utf-8"))["results"]
+    assert [r["frames"] for r in results] == [17998, 17998]
+    assert all(r["growth MB"] <= r["mark MB"] for r in results)

@@ -22,8 +22,8 @@ struct NativePlan {
   MfccTables tables{};
   double scale = 0;     // 0: by the type of the wave
   double largest = 16;  // magnitude of a floating sample
-  std::vector<float> window, twiddle, split, mel_weight, dct;
-  std::vector<double> twiddle64, chirp, response;
+  std::vector<float> window, twiddle, split, mel_weight, mel_trust, dct;
+  std::vector<double> window64, twiddle64, split64, chirp, response;
   std::vector<int> sample, radix, order, mel_begin, mel_offset;
 };
 
@@ -80,7 +80,8 @@ inline void build_frames(Door& door, py::handle plan, py::handle o, NativePlan& 
   const double preemph = door.real_in("preemph", o.attr("preemph"), 0, 1);
   const bool whole = door.boolean("preemph_signal", o.attr("preemph_signal"));
   t.signal_preemph = whole ? preemph : 0;
-  t.keep = whole ? 1 : static_cast<float>(1 - preemph);
+  t.preemph = whole ? 0 : preemph;
+  t.keep = static_cast<float>(1 - t.preemph);
   if (!o.attr("scale").is_none()) {
     p.scale = door.real_in("scale", o.attr("scale"), 0x1p-24, 0x1p24);
     p.largest = 0x1p40 / p.scale;
@@ -94,7 +95,9 @@ inline void build_frames(Door& door, py::handle plan, py::handle o, NativePlan& 
   t.raw_gain = static_cast<float>(gain * gain);
   t.windowed_gain = static_cast<float>(1 / (halves * halves * spectrum * spectrum));
   door.bind("L", t.length);
-  p.window = to_float(door.read<double>("plan.window", plan.attr("window"), "L"), t.length, halves * gain * spectrum);
+  const double* const window = door.read<double>("plan.window", plan.attr("window"), "L");
+  p.window = to_float(window, t.length, halves * gain * spectrum);
+  for (int n = 0; n < t.length; ++n) p.window64.push_back(window[n] * (halves * gain * spectrum));
   p.window.push_back(0);
   const int columns = mfcc_tile_columns(t.length, t.shift), rows = mfcc_tile_rows(t.length, t.shift);
   p.sample.push_back(rows * columns);
@@ -119,15 +122,18 @@ inline void build_fft(Door& door, py::handle plan, NativePlan& p) {
   }
   if (m != 1) door.value_error("plan.radices must multiply to " + std::to_string(t.points));
   const double* const twiddle = complex_of(door, "plan.twiddle", plan.attr("twiddle"), twiddles);
+  p.twiddle64.assign(twiddle, twiddle + 2 * twiddles);
   if (py::len(plan.attr("chirp")) == 0) {
     if (t.fft != 2 * t.points) door.value_error("plan.order must have plan.fft_size / 2 elements without plan.chirp");
+    const std::int64_t splits = t.points / 2 + 1;
+    const double* const split = complex_of(door, "plan.split", plan.attr("split"), splits);
     p.twiddle = to_float(twiddle, 2 * twiddles);
-    p.split = to_float(complex_of(door, "plan.split", plan.attr("split"), t.points / 2 + 1), 2 * (t.points / 2 + 1));
+    p.split = to_float(split, 2 * splits);
+    p.split64.assign(split, split + 2 * splits);
     return;
   }
   if (t.points < t.length + t.fft / 2)
     door.value_error("plan.order must have at least length + fft_size / 2 elements, got " + std::to_string(t.points));
-  p.twiddle64.assign(twiddle, twiddle + 2 * twiddles);
   const double* const chirp = complex_of(door, "plan.chirp", plan.attr("chirp"), t.length);
   const double* const response = complex_of(door, "plan.response", plan.attr("response"), t.points);
   p.chirp.assign(chirp, chirp + 2L * t.length);
@@ -168,6 +174,13 @@ inline void build_bands(Door& door, py::handle plan, py::handle o, NativePlan& p
     if (offset[j + 1] < offset[j] || begin[j] + (offset[j + 1] - offset[j]) > bins)
       door.value_error("plan.mel_offset must not decrease, nor lead beyond bin " + std::to_string(bins - 1));
   p.mel_weight = to_float(weight, door["weights"]);
+  // 48 dB under the mean of the spectrum
+  const double trust = (t.power ? 1.6e-5 : 4e-3) / bins;
+  for (int j = 0; j < t.mels; ++j) {
+    double sum = 0;
+    for (std::int32_t i = offset[j]; i < offset[j + 1]; ++i) sum += std::abs(weight[i]);
+    p.mel_trust.push_back(t.log ? static_cast<float>(sum * trust) : 0);
+  }
   const auto* dct = door.read<double>("plan.dct", plan.attr("dct"), "C M");
   t.ceps = static_cast<int>(door["C"]);
   for (int j = 0; j < t.mels; ++j)
@@ -196,12 +209,15 @@ inline NativePlan* build(Door& door, py::handle plan) {
   t.twiddle = p.twiddle.data();
   t.order = p.order.data();
   t.split = p.split.data();
+  t.window64 = p.window64.data();
   t.twiddle64 = p.twiddle64.data();
+  t.split64 = p.split64.data();
   t.chirp = p.chirp.empty() ? nullptr : p.chirp.data();
   t.response = p.response.data();
   t.mel_begin = p.mel_begin.data();
   t.mel_offset = p.mel_offset.data();
   t.mel_weight = p.mel_weight.data();
+  t.mel_trust = p.mel_trust.data();
   t.dct = p.dct.data();
   return native.release();
 }

@@ -25,7 +25,7 @@ namespace {
 
 // Sizes of a worker's scratch, in the order of Scratch.
 struct Layout {
-  long rows, columns, blocks, line, features, noise, points;
+  long rows, columns, blocks, line, features, noise, points, samples;
   std::size_t bytes;
 };
 
@@ -38,11 +38,12 @@ Layout layout_of(const MfccTables& t) {
   l.blocks = mfcc_tile + t.length / t.shift;
   l.line = round_up(l.blocks * t.shift + l.rows + 16, 16);
   l.features = round_up(t.features > t.mels ? t.features : t.mels, 16);
-  l.noise = t.dither > 0 ? t.length + 1 : 0;
-  l.points = 2 * t.points > t.length + 1 ? 2 * t.points : t.length + 1;
+  l.noise = t.dither > 0 ? t.length + 2 : 0;
+  l.points = t.chirp ? 0 : 2L * t.points > t.length + 1L ? 2L * t.points : t.length + 1L;
+  l.samples = precise_samples(t);
   const long floats = l.line + 16 + (l.rows + 1) * l.columns + mfcc_tile + (l.noise + l.points) * V +
                       (t.fft / 2 + 1) * V + 3 * l.features * V;
-  const long doubles = 16 + l.blocks * 4 * D + (t.chirp ? 4L * t.points * D : 0);
+  const long doubles = 16 + (l.blocks * 4 + l.samples + (t.chirp ? 2L * t.points : 0) + t.fft / 2 + 1) * D;
   l.bytes = static_cast<std::size_t>(floats) * 4 + static_cast<std::size_t>(doubles) * 8 + 16 * 64;
   l.bytes = l.bytes / 64 * 64;
   return l;
@@ -54,8 +55,9 @@ struct Scratch {
   float* y;           // [line] samples, centered, after the one before them
   float* tile;        // [rows + 1, columns] preemphasized and transposed; the last row holds each frame's first sample
   float* log_energy;  // [16]
-  float* noise;       // [L + 1, V] where there is dither, else null
-  SpectrumScratch spectrum;
+  float* noise;       // [L + 2, V] where there is dither, else null
+  float* x;           // [points, 2, V] of the packed FFT
+  PreciseScratch precise;
   float* power;   // [N/2 + 1, V]
   float* mel;     // [M, V]
   float* result;  // [F, V]
@@ -76,8 +78,9 @@ Scratch scratch_of(const MfccTables& t, const Layout& l, void* workspace, int wo
   s.tile = take((l.rows + 1) * l.columns);
   s.log_energy = take(mfcc_tile);
   s.noise = l.noise ? take(l.noise * V) : nullptr;
-  s.spectrum.x = take(l.points * V);
-  s.spectrum.chirp = t.chirp ? reinterpret_cast<double*>(take(8L * t.points * D)) : nullptr;
+  s.x = take(l.points * V);
+  auto doubles = [&](long n) { return reinterpret_cast<double*>(take(2 * n)); };
+  s.precise = {doubles(l.samples * D), doubles(t.chirp ? 2L * t.points * D : 0), doubles((t.fft / 2 + 1) * D)};
   s.power = take((t.fft / 2 + 1) * V);
   s.mel = take(l.features * V);
   s.result = take(l.features * V);
@@ -195,6 +198,38 @@ void dither(const MfccTables& t, const Scratch& s, std::int64_t number, int f, i
   preemphasize(t, s.noise);
 }
 
+// Spectra and result of the V frames from f on: those in float32 that float32 is good enough for.
+void spectrum_and_features(const MfccTables& t, const Scratch& s, int f, int frames, Vf offset, double base) {
+  const float* const y = s.y + f * static_cast<long>(t.shift);
+  const Vf energy = load(s.log_energy + f);
+  int listed[V], count = 0;
+  auto precise = [&](auto wanted) {
+    for (int i = count = 0; i < V && f + i < frames; ++i)
+      if (wanted(i)) listed[count++] = i;
+    precise_spectra(t, y, s.noise, base, listed, count, s.precise, s.power);
+  };
+  auto magnitudes = [&](auto wanted) {
+    for (long i = 0; !t.power && i < (t.fft / 2 + 1) * V; ++i)
+      if (wanted(static_cast<int>(i % V))) s.power[i] = __builtin_sqrtf(s.power[i]);
+  };
+  auto all = [](int) { return true; };
+  if (t.chirp) {
+    __builtin_memset(s.power, 0, static_cast<std::size_t>(t.fft / 2 + 1) * V * 4);
+    precise(all);
+  } else {
+    power_spectrum(t, s.tile + f, offset, s.noise, s.x, s.power);
+  }
+  magnitudes(all);
+  const Vi weak = features(t, s.power, energy, s.mel, s.result);
+  bool any = false;
+  for (int i = 0; i < V; ++i) any |= weak[i] != 0;
+  if (!any || t.chirp) return;
+  auto is_weak = [&](int i) { return weak[i] != 0; };
+  precise(is_weak);
+  magnitudes(is_weak);
+  features(t, s.power, energy, s.mel, s.result);
+}
+
 template <class T>
 void run_tile(const Task& task, const MfccWave& wave, const Stream<T>& in, const Scratch& s, std::int64_t f0) {
   const MfccTables& t = task.t;
@@ -224,8 +259,7 @@ void run_tile(const Task& task, const MfccWave& wave, const Stream<T>& in, const
     if (s.noise) dither(t, s, task.args.first_frame + f0 + f, f, frames, base, offset);
     const Vf off = load(offset + f);
     if (t.energy == FrameEnergy::windowed) windowed_energy(t, s.tile + f, off, s.noise, s.log_energy + f);
-    power_spectrum(t, s.tile + f, off, s.noise, s.spectrum, s.power);
-    features(t, s.power, load(s.log_energy + f), s.mel, s.result);
+    spectrum_and_features(t, s, f, frames, off, base);
     const std::int64_t stride = task.to_bands ? t.mels : wave.stride;
     emit(t.features, l.features, s.result, s.rows, frames - f < V ? frames - f : V,
          (task.to_bands ? wave.bands : wave.out) + (f0 + f) * stride, stride);

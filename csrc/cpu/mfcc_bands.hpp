@@ -1,6 +1,6 @@
 // From power spectra to the columns of the result, one frame per lane.
 #pragma once
-#include "cpu/mfcc_spectrum.hpp"
+#include "cpu/mfcc_precise.hpp"
 #include "cpu/transpose.hpp"
 #include "pyasr/mfcc.hpp"
 
@@ -23,8 +23,12 @@ PYASR_INLINE Vf floored(const MfccTables& t, Vf x) {
 
 PYASR_INLINE Vf band(const MfccTables& t, Vf x) { return t.log ? vlog(floored(t, x)) * t.log_gain + t.log_offset : x; }
 
-inline void filter(const MfccTables& t, const float* power, float* mel) {
+// Lanes in which a filter's energy is too weak beside the rest for float32, and not under the floor.
+inline Vi filter(const MfccTables& t, const float* power, Vf total, float* mel) {
   const Vf least = splat(t.mel_floor);
+  const float negligible =
+      t.floor == LogFloor::max ? 0.5f * (t.log_floor > t.mel_floor ? t.log_floor : t.mel_floor) : 0;
+  Vi weak{};
   for (int j = 0; j < t.mels; ++j) {
     const float* const w = t.mel_weight + t.mel_offset[j];
     const float* const p = power + static_cast<long>(t.mel_begin[j]) * V;
@@ -38,8 +42,11 @@ inline void filter(const MfccTables& t, const float* power, float* mel) {
       d += load(p + (k + 3) * V) * w[k + 3];
     }
     for (; k < n; ++k) a += load(p + k * V) * w[k];
-    store(mel + j * V, band(t, vmax((a + b) + (c + d), least)));
+    const Vf energy = (a + b) + (c + d);
+    weak |= energy<total * t.mel_trust[j] & energy> negligible;
+    store(mel + j * V, band(t, vmax(energy, least)));
   }
+  return weak;
 }
 
 inline Vf sum_of(const float* power, long n) {
@@ -68,27 +75,28 @@ PYASR_INLINE void cepstra(const MfccTables& t, const float* mel, int k, float* o
   for (int i = 0; i < N; ++i) store(out + (k + i) * V, sum[i]);
 }
 
-// result [F, V] in the order of the output's columns
-inline void features(const MfccTables& t, float* power, Vf energy, float* mel, float* result) {
+// result [F, V] in the order of the output's columns, from power or magnitudes. Returns the lanes whose spectrum should
+// be more precise.
+inline Vi features(const MfccTables& t, const float* power, Vf energy, float* mel, float* result) {
   const long bins = t.fft / 2 + 1;
-  if (!t.power)
-    for (long i = 0; i < bins * V; ++i) power[i] = __builtin_sqrtf(power[i]);
   const bool with_energy = t.energy != FrameEnergy::none;
-  if (t.energy == FrameEnergy::spectral) energy = sum_of(power, bins);
+  const Vf total = sum_of(power, bins);
+  if (t.energy == FrameEnergy::spectral) energy = total;
   const Vf log_energy = vlog(vmax(floored(t, energy), splat(t.energy_floor)));
   switch (t.kind) {
     case FeatureKind::spectrogram:
       for (long k = 0; k < bins; ++k) store(result + k * V, band(t, load(power + k * V)));
       if (with_energy) store(result, log_energy);
-      return;
-    case FeatureKind::fbank:
-      filter(t, power, result + (with_energy && !t.htk_compat ? V : 0));
+      return Vi{};
+    case FeatureKind::fbank: {
+      const Vi weak = filter(t, power, total, result + (with_energy && !t.htk_compat ? V : 0));
       if (with_energy) store(result + (t.htk_compat ? t.mels * V : 0), log_energy);
-      return;
+      return weak;
+    }
     case FeatureKind::mfcc:
       break;
   }
-  filter(t, power, mel);
+  const Vi weak = filter(t, power, total, mel);
   int k = 0;
   for (; k + 8 <= t.ceps; k += 8) cepstra<8>(t, mel, k, result);
   for (; k + 4 <= t.ceps; k += 4) cepstra<4>(t, mel, k, result);
@@ -100,6 +108,7 @@ inline void features(const MfccTables& t, float* power, Vf energy, float* mel, f
     for (int c = 1; c < t.ceps; ++c) store(result + (c - 1) * V, load(result + c * V));
     store(result + (t.ceps - 1) * V, zeroth);
   }
+  return weak;
 }
 
 // Lanes 0 ... frames-1 of result [n, V] become rows of n at out, out + stride ...; rows holds [V, width] on the way.

@@ -63,7 +63,8 @@ inline void box_muller(const Words& a, const Words& b, Vf& x, Vf& y) {
   y = radius * ((q & 2) != 0 ? -second : second);
 }
 
-// Noise of the frames first, first + 1, ...: [L + 1, V], the last row zero.
+// Noise of the frames first, first + 1, ...: [L + 2, V], a row of zeros and one of each frame's mean behind the L
+// samples.
 inline void draw(const MfccTables& t, std::int64_t first, float* noise) {
   constexpr int V = lanes<float>;
   for (long n = 0; n < t.length; n += 4) {
@@ -81,7 +82,10 @@ inline void draw(const MfccTables& t, std::int64_t first, float* noise) {
     box_muller(c[2], c[3], z[2], z[3]);
     for (long k = 0; k < 4 && n + k < t.length; ++k) store(noise + (n + k) * V, z[k] * t.dither);
   }
+  Vf total{};
+  for (long n = 0; n < t.length; ++n) total += load(noise + n * V);
   store(noise + static_cast<long>(t.length) * V, Vf{});
+  store(noise + (t.length + 1L) * V, total / static_cast<float>(t.length));
 }
 
 // Preemphasis of the noise, which is added to samples that have theirs.

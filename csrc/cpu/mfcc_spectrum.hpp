@@ -57,75 +57,42 @@ inline void first_stage(const MfccTables& t, const float* tile, Vf offset, float
 }
 
 // |X[k]|^2, k = 0 ... N/2, of the real signal whose even and odd samples (times 1/2) were transformed.
-inline void power_of_halves(const MfccTables& t, const float* x, float* p) {
+template <class R>
+inline void power_of_halves(const MfccTables& t, const R* split, const R* x, R* p) {
+  constexpr int W = lanes<R>;
   const long n = t.points;
-  const Complex<float> z = point(x, 0);
-  const Vf sum = (z.r + z.i) * 2.f, difference = (z.r - z.i) * 2.f;
+  const Complex<R> z = point(x, 0);
+  const Vec<R> sum = (z.r + z.i) * R(2), difference = (z.r - z.i) * R(2);
   store(p, sum * sum);
-  store(p + n * V, difference * difference);
+  store(p + n * W, difference * difference);
   for (long k = 1; k <= n / 2; ++k) {
-    const Complex<float> a = point(x, t.order[k]), b = point(x, t.order[n - k]);
-    const Vf sr = a.r + b.r, si = a.i - b.i, dr = a.r - b.r, di = a.i + b.i;
-    const float wr = t.split[2 * k], wi = t.split[2 * k + 1];
-    const Vf gr = di * wr + dr * wi, gi = di * wi - dr * wr;
-    const Vf pr = sr + gr, pi = si + gi, qr = sr - gr, qi = si - gi;
-    store(p + k * V, pr * pr + pi * pi);
-    store(p + (n - k) * V, qr * qr + qi * qi);
+    const Complex<R> a = point(x, t.order[k]), b = point(x, t.order[n - k]);
+    const Vec<R> sr = a.r + b.r, si = a.i - b.i, dr = a.r - b.r, di = a.i + b.i;
+    const R wr = split[2 * k], wi = split[2 * k + 1];
+    const Vec<R> gr = di * wr + dr * wi, gi = di * wi - dr * wr;
+    const Vec<R> pr = sr + gr, pi = si + gi, qr = sr - gr, qi = si - gi;
+    store(p + k * W, pr * pr + pi * pi);
+    store(p + (n - k) * W, qr * qr + qi * qi);
   }
 }
 
-// |X[k]|^2 by convolution with a chirp, D frames after the other D. The chirp that would follow does not change it.
-inline void power_by_chirp(const MfccTables& t,
-                           const float* frame,  // [L, V]
-                           double* x,           // [points, 2, D] scratch
-                           double* y,           // the same
-                           float* p) {          // [N/2 + 1, V]
-  for (int half = 0; half < V; half += D) {
-    for (long n = 0; n < t.length; ++n) {
-      const Vd s = widen(frame + n * V + half);
-      put(x, n, Complex<double>{s * t.chirp[2 * n], s * t.chirp[2 * n + 1]});
-    }
-    for (long n = t.length; n < t.points; ++n) put(x, n, Complex<double>{});
-    fft(x, t.points, t.stages, t.radix, t.twiddle64, 0);
-    for (long k = 0; k < t.points; ++k) {
-      const long at = t.order[k];
-      const Complex<double> z = turn(point(x, at), t.response + 2 * at);
-      put(y, k, Complex<double>{z.r, -z.i});  // the inverse transform is the conjugate of the conjugate's transform
-    }
-    fft(y, t.points, t.stages, t.radix, t.twiddle64, 0);
-    for (long k = 0; k <= t.fft / 2; ++k) {
-      const Complex<double> z = point(y, t.order[k]);
-      double power[D];
-      store(power, z.r * z.r + z.i * z.i);
-      for (int i = 0; i < D; ++i) p[k * V + half + i] = static_cast<float>(power[i]);
-    }
-  }
-}
-
-struct SpectrumScratch {
-  float* x;       // [2 * points or L + 1, V]
-  double* chirp;  // [2, points, 2, D] where it is Bluestein's
-};
-
-// Power spectra of V frames.
-inline void power_spectrum(const MfccTables& t, const float* tile, Vf offset, const float* noise,
-                           const SpectrumScratch& s, float* power) {
+// Power spectra of V frames in float32. `noise` [L + 1, V] is added to the samples before the window, unless it is
+// null.
+inline void power_spectrum(const MfccTables& t, const float* tile, Vf offset, const float* noise, float* x,
+                           float* power) {
   const long points = (t.length + 1) / 2;
-  const bool packed = t.chirp == nullptr;
-  if (packed && !noise && t.stages && (t.radix[0] == 4 || t.radix[0] == 8)) {
-    if (t.radix[0] == 4)
-      first_stage<4, 4>(t, tile, offset, s.x, points);
-    else
-      first_stage<8, 8>(t, tile, offset, s.x, points);
-    fft(s.x, t.points, t.stages, t.radix, t.twiddle, 1);
-    power_of_halves(t, s.x, power);
-    return;
+  if (!noise && t.stages && t.radix[0] == 4) {
+    first_stage<4, 4>(t, tile, offset, x, points);
+    fft(x, t.points, t.stages, t.radix, t.twiddle, 1);
+  } else if (!noise && t.stages && t.radix[0] == 8) {
+    first_stage<8, 8>(t, tile, offset, x, points);
+    fft(x, t.points, t.stages, t.radix, t.twiddle, 1);
+  } else {
+    for (long e = 0; e < points; ++e) put(x, e, windowed(t, tile, offset, noise, e));
+    for (long e = points; e < t.points; ++e) put(x, e, Complex<float>{});
+    fft(x, t.points, t.stages, t.radix, t.twiddle, 0);
   }
-  for (long e = 0; e < points; ++e) put(s.x, e, windowed(t, tile, offset, noise, e));
-  if (!packed) return power_by_chirp(t, s.x, s.chirp, s.chirp + 2L * t.points * D, power);
-  for (long e = points; e < t.points; ++e) put(s.x, e, Complex<float>{});
-  fft(s.x, t.points, t.stages, t.radix, t.twiddle, 0);
-  power_of_halves(t, s.x, power);
+  power_of_halves(t, t.split, x, power);
 }
 
 }  // namespace

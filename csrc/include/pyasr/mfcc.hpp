@@ -51,6 +51,7 @@ struct MfccTables {
   bool remove_dc, htk_compat, power, log;
   double signal_preemph;  // of the wave
   float keep;             // 1 - p
+  double preemph;         // p
   float dither;           // deviation at int16 scale, 0 for none
   std::uint64_t seed;     // of dither
   float mel_floor;        // 1 in HTK mode, else 0
@@ -71,13 +72,17 @@ struct MfccTables {
   const float* twiddle;     // packed: stage after stage [m / r, r - 1, 2]: e^{-2 pi i j q / m}
   const int* order;         // [points] where the FFT leaves bin k
   const float* split;       // packed: [N/4 + 1, 2] e^{-2 pi i k / N}
-  const double* twiddle64;  // Bluestein's twiddles
+  const double* window64;   // [L] as window
+  const double* twiddle64;  // as twiddle, for both
+  const double* split64;    // packed
   const double* chirp;      // [L, 2] e^{-pi i n^2 / N}, or null
   const double* response;   // [points, 2] transform of 1 / chirp over points, where the FFT leaves it
   const int* mel_begin;     // [M] first bin of a filter
   const int* mel_offset;    // [M + 1] its weights in mel_weight
   const float* mel_weight;  // [mel_offset[M]]
-  const float* dct;         // [M, C], lifter folded in, and 16 floats more
+  const float* mel_trust;   // [M] the least energy of a filter, in parts of the sum of the spectrum, that a float32 FFT
+                           // gives to 2e-4; 0 where the result is no log
+  const float* dct;  // [M, C], lifter folded in, and 16 floats more
 };
 
 inline std::int64_t mfcc_frames(const MfccTables& t, std::int64_t n) {

@@ -225,6 +225,13 @@ def test_features_of_a_folder_and_of_a_manifest(spelled, tmp_path, capsys):
         "none of the recordings could be used" in done(capsys, "features", data / "bad.wav", tmp_path / "d", code=1).err
     )
     assert not (tmp_path / "d").exists()
+    assert done(capsys, "features", data, tmp_path / "e").out.endswith(", skipped 1 recordings\n"), (
+        "no texts are needed"
+    )
+    assert [(e.name, e.text) for e in open_store(tmp_path / "e").entries] == [("long.wav", "")]
+    (tmp_path / "void").mkdir()
+    err = done(capsys, "features", tmp_path / "void", tmp_path / "f", code=1).err
+    assert "void: no recording could be used, and 0 were skipped" in err
 
 
 def test_no_name_leads_out_of_the_folder(tmp_path, capsys):

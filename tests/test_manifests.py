@@ -110,6 +110,22 @@ def test_a_folder_of_pairs(folder):
         assert reason.startswith(want)
     with pytest.raises(ValueError, match="has no text beside it"):
         manifest.load(folder, strict=True)
+    named = {u.name: u.text for u in manifest.load(folder, need_text=False).utterances}
+    assert named == {"a.wav": "one two", "b/c.flac": "three", "b/d.wav": ""}
+
+
+def test_what_needs_no_text_keeps_recordings_without_one(folder):
+    bare = cut(id="cut-2", start=2)
+    del bare["supervisions"]
+    path = written(folder, {"audio": "a.wav"}, {**cut(), "supervisions": []}, bare, {"audio": "b/c.flac", "text": 3})
+    assert [line for line, _ in manifest.load(path).skipped] == [1, 2, 3, 4]
+    mine = manifest.load(path, need_text=False)
+    assert [(u.name, u.text, u.speaker) for u in mine.utterances] == [
+        ("a.wav", "", ""),
+        ("cut-1", "", ""),
+        ("cut-2", "", ""),
+    ]
+    assert mine.skipped == ((4, "text must be text, got int"),)
 
 
 def plain(**changes):

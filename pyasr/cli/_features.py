@@ -45,7 +45,7 @@ def features(
     source: tuple[Path, ...], out: Path, kind: str, preset: str, settings: tuple[str, ...], sample_rate: int | None,
     threads: int | None, shard_mb: float, strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """The features of recordings: SOURCE is recordings, folders of them with texts, or manifests; OUT is a folder that
+    """The features of recordings: SOURCE is recordings, folders of them, or manifests; OUT is a folder that
     pyasr.features.open_store and lhotse read. After Ctrl-C or kill -9 the same command goes on where it stopped."""
     from pyasr.runs.extraction import Job, extract, front_end, rate_of
 
@@ -108,7 +108,7 @@ def _utterances(sources: tuple[Path, ...], strict: bool) -> tuple[list[Utterance
         if source not in lists:
             found.append(Utterance(str(source), source, ""))
             continue
-        mine = manifest.load(source, strict=strict)
+        mine = manifest.load(source, strict=strict, need_text=False)
         skipped += (Skipped(f"{source}, line {line}", reason) for line, reason in mine.skipped)
         found += (u if len(lists) == 1 else replace(u, name=f"{source}/{u.name}") for u in mine.utterances)
     utterances: dict[str, Utterance] = {}
@@ -120,6 +120,8 @@ def _utterances(sources: tuple[Path, ...], strict: bool) -> tuple[list[Utterance
         skipped.append(Skipped(u.name, "comes twice"))
     for one in skipped:
         note(f"skipped {one.name}: {one.reason}")
+    if not utterances:
+        raise ValueError(f"{', '.join(map(str, sources))}: no recording could be used, and {len(skipped)} were skipped")
     return list(utterances.values()), skipped
 
 

@@ -41,7 +41,13 @@ class Manifest:
     skipped: tuple[tuple[int, str], ...]
 
 
-def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, strict: bool = False) -> Manifest:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    strict: bool = False,
+    need_text: bool = True,
+) -> Manifest:
     """Read a folder or a manifest (`.jsonl`, `.jsonl.gz`).
 
     A folder is searched at all depths for recordings (wav, flac, ogg, mp3, sph) with a UTF-8 text of the same name and the
@@ -51,7 +57,8 @@ def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = 
 
     Skipped, with a reason: paths that leave root, URLs, shell commands, missing files, what is no text, negative or non-finite
     times, lines over 64 KiB, what is no JSON object or has a key twice, and a stretch of a file that comes twice. strict=True
-    makes the first of them a ValueError.
+    makes the first of them a ValueError. need_text=False keeps a recording without a text, and a cut without a supervision,
+    with the text "".
 
     Raises FileNotFoundError, and ValueError for a manifest that cannot be unpacked or has more than 5 000 000 lines.
 
@@ -70,9 +77,9 @@ def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = 
     folder = Path(os.path.realpath(root or (path if path.is_dir() else path.parent)))
     items: Iterator[tuple[int, Callable[[], Utterance]]]
     if path.is_dir():
-        items = ((place, partial(_pair, folder, file)) for place, file in enumerate(_files(path), 1))
+        items = ((place, partial(_pair, folder, file, need_text)) for place, file in enumerate(_files(path), 1))
     else:
-        items = ((number, partial(_entry, folder, line)) for number, line in _lines(path))
+        items = ((number, partial(_entry, folder, line, need_text)) for number, line in _lines(path))
     utterances: list[Utterance] = []
     skipped: list[tuple[int, str]] = []
     first: dict[tuple[Path | None, float, float | None] | str, int] = {}  # a stretch or a name -> its line
@@ -144,7 +151,7 @@ def _is_lone_text(path: Path) -> bool:
     return path.suffix == ".txt" and not any(path.with_suffix(s).exists() for a in AUDIO for s in (a, a.upper()))
 
 
-def _pair(root: Path, path: Path) -> Utterance:
+def _pair(root: Path, path: Path, need_text: bool) -> Utterance:
     """A recording and the text beside it."""
     absolute = Path(os.path.realpath(path.parent), path.name)
     if not absolute.is_relative_to(root):
@@ -155,6 +162,8 @@ def _pair(root: Path, path: Path) -> Utterance:
     audio = _inside(root, name)
     text_name = Path(name).with_suffix(".txt").as_posix()
     if not (root / text_name).exists():
+        if not need_text:
+            return Utterance(name, audio, "")
         _refuse(f"{_show(name)} has no text beside it")
     with _inside(root, text_name).open("rb") as file:
         data = file.read(MAX_LINE + 1)
@@ -186,26 +195,27 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     raise ValueError(f"{path} has more than {MAX_LINES} lines")
 
 
-def _entry(root: Path, line: bytes | None) -> Utterance:
+def _entry(root: Path, line: bytes | None, need_text: bool) -> Utterance:
     if line is None:
         _refuse(f"the line has more than {MAX_LINE} bytes")
     entry = _object(line)
     if "audio" in entry:
-        return _plain(root, entry)
+        return _plain(root, entry, need_text)
     if "recording" in entry or "type" in entry:
-        return _cut(root, entry)
+        return _cut(root, entry, need_text)
     _refuse('must have "audio" or be a MonoCut, got neither')
 
 
-def _plain(root: Path, entry: dict[str, Any]) -> Utterance:
+def _plain(root: Path, entry: dict[str, Any], need_text: bool) -> Utterance:
     audio = entry["audio"]
     path = _inside(root, audio)
     start, duration = _times(entry)
     name = audio if duration is None and not start else f"{audio}@{start:.15g}+{duration}"
-    return Utterance(name, path, _text(entry, "text"), _text(entry, "speaker", ""), start, duration)
+    text = _text(entry, "text", None if need_text else "")
+    return Utterance(name, path, text, _text(entry, "speaker", ""), start, duration)
 
 
-def _cut(root: Path, entry: dict[str, Any]) -> Utterance:
+def _cut(root: Path, entry: dict[str, Any], need_text: bool) -> Utterance:
     """A MonoCut. Anything that would make its sound or words other than a stretch of one file and its text is refused."""
     if entry.get("type") != "MonoCut":
         _refuse(f'type must be "MonoCut", got {_show(entry.get("type"))}')
@@ -219,13 +229,17 @@ def _cut(root: Path, entry: dict[str, Any]) -> Utterance:
         _refuse("the recording must have one channel, got others")
     if recording.get("transforms"):
         _refuse("the recording must be as in its file, got transforms")
+    if not need_text and entry.get("supervisions") in (None, []):
+        entry = {**entry, "supervisions": [{}]}
     supervisions = _member(entry, "supervisions", list)
     if len(supervisions) != 1 or not isinstance(supervisions[0], dict):
         _refuse(f"the cut must have one supervision, got {len(supervisions)}")
     path = _inside(root, sources[0].get("source"))
     start, duration = _times(entry)
     speaker = _text(supervisions[0], "speaker", "")
-    return Utterance(_text(entry, "id"), path, _text(supervisions[0], "text"), speaker, start, duration)
+    return Utterance(
+        _text(entry, "id"), path, _text(supervisions[0], "text", None if need_text else ""), speaker, start, duration
+    )
 
 
 # ---- checks

@@ -119,12 +119,42 @@ def test_presets_by_name_and_as_options():
         np.testing.assert_array_equal(got, pyasr.mfcc(NOISE, 16000, options))
         assert got.shape[1] == 10
     assert pyasr.features.preset("python_speech_features", 44100).frame_length == 1103
+    sizes = [(8000, {}, 512), (44100, {}, 2048), (8000, {"frame_length_ms": 80.0}, 1024), (16000, {"n_fft": 400}, 400)]
+    for rate, changes, size in sizes:
+        assert pyasr.features.preset("python_speech_features", rate, **changes).fft_size == size
     assert pyasr.features.preset("librosa", n_fft=1024).frame_length == 1024
     assert pyasr.features.preset("librosa", frame_length_ms=20.0).frame_length == 320
     with pytest.raises(
         ValueError, match=r"^preset: name must be one of kaldi, .* got 'wisper' .did you mean 'whisper'"
     ):
         pyasr.features.preset("wisper")
+
+
+def test_milliseconds_replace_samples_by_name_and_as_options():
+    options = pyasr.features.preset("whisper")
+    for changes in ({"frame_length_ms": 20.0}, {"frame_shift_ms": 5.0}, {"round_to_power_of_two": True}):
+        by_name = pyasr.fbank(NOISE, 16000, "whisper", **changes)
+        np.testing.assert_array_equal(pyasr.fbank(NOISE, 16000, options, **changes), by_name)
+        assert not np.array_equal(by_name, pyasr.fbank(NOISE, 16000, options))
+    both = {"frame_length_ms": 20.0, "win_length": 300}
+    assert pyasr.features.preset("whisper", **both).frame_length == 300
+
+
+def test_an_unknown_option_of_a_preset_names_the_nearest():
+    with pytest.raises(TypeError, match=r"^preset: keyword must be one of .* got 'num_mel' .did you mean 'num_mels'"):
+        pyasr.features.preset("kaldi", num_mel=40)
+    with pytest.raises(TypeError, match=r"^features.batch: keyword must be one of .* got 'out'"):
+        pyasr.features.batch([NOISE], 16000, out=np.zeros((1, 1, 13), np.float32))
+
+
+def test_out_may_not_lie_in_a_strided_wave():
+    memory = np.zeros(16000, np.float32)
+    with pytest.raises(ValueError, match=r"^mfcc: wave and out must not share memory"):
+        pyasr.mfcc(memory[::2], 16000, out=memory[: 48 * 13].reshape(48, 13))
+    big = memory.astype(">f4")
+    out = np.frombuffer(big.data, np.float32)[: 98 * 13].reshape(98, 13)
+    with pytest.raises(ValueError, match=r"^mfcc: wave and out must not share memory"):
+        pyasr.mfcc(big, 16000, out=out)
 
 
 def test_explain_prints_what_differs(capsys):
@@ -137,6 +167,10 @@ def test_explain_prints_what_differs(capsys):
     assert all(len(line.split("  ")) >= 4 for line in rows.values()), "every difference says what it does"
     pyasr.features.explain("whisper", pyasr.features.preset("whisper", num_mels=128))
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["num_mels", "80", "128"]
+    pyasr.features.explain("whisper", "nemo")
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert rows["n_fft"].split()[1:3] == ["400", "512"]
+    assert not {"win_length", "hop_length"} & set(rows), "400 samples and 25 ms are the same at 16 kHz"
     pyasr.features.explain("nemo", "nemo")
     assert capsys.readouterr().out == "nemo and nemo have the same options\n"
     with pytest.raises(TypeError, match="second must be MfccOptions or a preset's name, got int"):
@@ -148,5 +182,4 @@ def test_every_option_has_its_sentence():
 
     from pyasr.features.presets import _EFFECTS
 
-    assert set(_EFFECTS) <= {f.name for f in fields(pyasr.MfccOptions)}
-    assert {f.name for f in fields(pyasr.MfccOptions)} - set(_EFFECTS) == {"sample_rate"}
+    assert set(_EFFECTS) == {f.name for f in fields(pyasr.MfccOptions)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pyasr.features.presets import PRESETS, preset
+from pyasr.features.presets import PRESETS, check_names, preset, with_changes
 from pyasr.ops import backend
 from pyasr.ops._door import Door
 from pyasr.ops._options import MfccOptions, unknown
@@ -17,7 +17,6 @@ from pyasr.ops.mfcc import WAVES
 
 LONGEST = 2**40  # samples; two years at 16 kHz
 
-_NAMES = tuple(f.name for f in dataclasses.fields(MfccOptions))
 # Where a kind of features stops: no cepstra, no mel filters.
 _STOP: dict[str, dict[str, Any]] = {"mfcc": {}, "fbank": {"num_ceps": 0}, "spectrogram": {"num_mels": 0, "num_ceps": 0}}
 KINDS = tuple(_STOP)
@@ -30,8 +29,6 @@ def _cached_plan(
     door = Door(op)
     values = {name: value for name, _, value in changes}
     for name in values:
-        if name not in _NAMES or name == "sample_rate":
-            door.type_error(unknown("keyword", name, [n for n in _NAMES if n != "sample_rate"]))
         if name in _STOP[kind]:
             door.type_error(f"{name} has no meaning for {kind}")
     values |= _STOP[kind]
@@ -41,7 +38,7 @@ def _cached_plan(
                 f"sample_rate must be that of the options, {options.sample_rate:g}, got {sample_rate:g}: resample the "
                 "wave or change the options"
             )
-        chosen = dataclasses.replace(options, **values)
+        chosen = dataclasses.replace(options, **with_changes({}, values))
     else:
         name = "kaldi" if options is None else options
         if name not in PRESETS:
@@ -61,6 +58,7 @@ def plan_of(op: str, kind: str, sample_rate: Any, options: Any, changes: dict[st
     rate = door.real("sample_rate", sample_rate, 10.0, 1e7)
     if not (options is None or isinstance(options, (str, MfccOptions))):
         door.type_error(f"options must be MfccOptions or the name of a preset, got {type(options).__name__}")
+    check_names(op, changes)
     try:
         # 1, 1.0 and True are one key of a dict, but not one option
         key = tuple((name, type(value), value) for name, value in sorted(changes.items()))
@@ -97,7 +95,10 @@ def _features(
     op: str, wave: Any, sample_rate: Any, options: Any, out: Any, threads: Any, nan: Any, changes: dict
 ) -> np.ndarray:
     plan = plan_of(op, op, sample_rate, options, changes)
-    return getattr(backend(), op)(samples_of(op, wave), plan, out=out, threads=threads, nan=nan)
+    samples = samples_of(op, wave)
+    if samples is not wave and isinstance(out, np.ndarray) and np.shares_memory(wave, out):
+        Door(op).value_error("wave and out must not share memory")  # the row sees a copy
+    return getattr(backend(), op)(samples, plan, out=out, threads=threads, nan=nan)
 
 
 def mfcc(

@@ -42,9 +42,13 @@ def _torchaudio(rate: float, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _python_speech_features(rate: float, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """python_speech_features 0.6: mfcc, logfbank. Samples of a frame are rounded half up."""
-    return {
-        "win_length": int(0.025 * rate + 0.5), "hop_length": int(0.01 * rate + 0.5), "pad_end": True,
+    """python_speech_features 0.6: mfcc, logfbank. Samples of a frame are rounded half up. 512 points; a longer frame, which it
+    cuts off with a warning, takes the next power of two."""
+    default = {"win_length": int(0.025 * rate + 0.5)}
+    given = {name: changes[name] for name in ("win_length", "frame_length_ms") if name in changes} or default
+    length = MfccOptions(sample_rate=rate, hop_length=1, num_mels=0, num_ceps=0, **given).frame_length
+    return default | {
+        "hop_length": int(0.01 * rate + 0.5), "n_fft": max(512, 1 << (length - 1).bit_length()), "pad_end": True,
         "preemph_signal": True, "window": "rectangular", "remove_dc": False, "power_over_fft": True, "num_mels": 26,
         "low_freq": 0.0, "triangles": "bins", "log_floor": 2.0**-52, "floor_mode": "zero", "spectral_energy": True,
     }  # fmt: skip
@@ -77,6 +81,22 @@ PRESETS = tuple(_PRESETS)
 _REPLACES = {"frame_length_ms": "win_length", "frame_shift_ms": "hop_length", "round_to_power_of_two": "n_fft"}
 
 
+_NAMES = tuple(f.name for f in dataclasses.fields(MfccOptions) if f.name != "sample_rate")
+
+
+def check_names(op: str, changes: Mapping[str, Any]) -> None:
+    """TypeError for the first change that is no option, with the nearest one; the sample rate has an argument of its own."""
+    for name in changes:
+        if name not in _NAMES:
+            Door(op).type_error(unknown("keyword", name, _NAMES))
+
+
+def with_changes(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by name with changes; what a change replaces is None, unless it is changed as well."""
+    replaced = {other: None for given, other in _REPLACES.items() if given in changes}
+    return {**options, **replaced, **changes}
+
+
 def preset(name: str, sample_rate: float = 16000.0, **changes: Any) -> MfccOptions:
     """The options of a preset: "kaldi", "htk", "librosa", "torchaudio", "python_speech_features", "whisper" or "nemo", at a
     sample rate in Hz, with single options changed.
@@ -84,7 +104,7 @@ def preset(name: str, sample_rate: float = 16000.0, **changes: Any) -> MfccOptio
     A frame_length_ms, frame_shift_ms or round_to_power_of_two that is given replaces the preset's win_length, hop_length or
     n_fft; with librosa's, win_length is n_fft unless it is given.
 
-    Raises ValueError for an unknown name, and what `pyasr.MfccOptions` raises.
+    Raises ValueError for an unknown name, TypeError for an unknown keyword, and what `pyasr.MfccOptions` raises.
 
     >>> options = pyasr.features.preset("whisper", num_mels=128)
     >>> options.hop_length, options.dynamic_range
@@ -93,15 +113,13 @@ def preset(name: str, sample_rate: float = 16000.0, **changes: Any) -> MfccOptio
     if name not in _PRESETS:
         Door("preset").value_error(unknown("name", name, PRESETS))
     rate = Door("preset").real("sample_rate", sample_rate, 10.0, 1e7)
-    values = _PRESETS[name](rate, changes)
-    for given, replaced in _REPLACES.items():
-        if given in changes:
-            values.pop(replaced, None)
-    return MfccOptions(**{**values, **changes, "sample_rate": sample_rate})
+    check_names("preset", changes)
+    return MfccOptions(**with_changes(_PRESETS[name](rate, changes), changes), sample_rate=sample_rate)
 
 
 # What another value of an option does to the features.
 _EFFECTS = {
+    "sample_rate": "what all frequencies and times are counted in",
     "scale": "what a sample of the input counts for",
     "dither_seed": "which noise is added",
     "vtln_warp": "where the filters lie: the frequencies of another length of the vocal tract",
@@ -156,15 +174,26 @@ _EFFECTS = {
 }
 
 
+def _in_effect(options: MfccOptions, name: str) -> Any:
+    """An option's value with what None or a frequency counted from Nyquist's stands for, at the options' sample rate."""
+    o = options
+    resolved = {
+        "win_length": o.frame_length, "hop_length": o.frame_shift, "n_fft": o.fft_size, "high_freq": o.highest_freq,
+        "vtln_high": o.highest_vtln, "log_floor": o.floor, "use_energy": o.energy != "none",
+    }  # fmt: skip
+    return resolved.get(name, getattr(o, name))
+
+
 def explain(first: str | MfccOptions, second: str | MfccOptions, sample_rate: float = 16000.0) -> None:
     """Print which options differ between two presets (or MfccOptions), and what each difference does to the features.
 
+    Values are those in effect: samples where a length was given in milliseconds, the floor and the energy that None stands for.
     sample_rate in Hz is that of the presets. Raises ValueError for an unknown preset, TypeError for anything else.
 
     >>> pyasr.features.explain("kaldi", "torchaudio")
     option        kaldi    torchaudio  what it does
     full_scale    32768.0  1.0         the level of all logs: a factor s adds 2 ln s to each log power, and floors bite elsewhere
-    use_energy    None     False       column 0 is log energy instead of the sum of the logs, or there is one more column (fbank)
+    use_energy    True     False       column 0 is log energy instead of the sum of the logs, or there is one more column (fbank)
     energy_floor  0.0      1.0         smallest energy
     """
     names, options = [], []
@@ -179,9 +208,9 @@ def explain(first: str | MfccOptions, second: str | MfccOptions, sample_rate: fl
             Door("explain").type_error(f"{argument} must be MfccOptions or a preset's name, got {type(what).__name__}")
     table = [("option", *names, "what it does")]
     for field in dataclasses.fields(MfccOptions):
-        values = [getattr(o, field.name) for o in options]
-        if values[0] != values[1]:
-            table.append((field.name, *map(str, values), _EFFECTS.get(field.name, "")))
+        values = [_in_effect(o, field.name) for o in options]
+        if values[0] != values[1] and getattr(options[0], field.name) != getattr(options[1], field.name):
+            table.append((field.name, *map(str, values), _EFFECTS[field.name]))
     if len(table) == 1:
         print(f"{names[0]} and {names[1]} have the same options")
         return

@@ -198,15 +198,17 @@ void dither(const MfccTables& t, const Scratch& s, std::int64_t number, int f, i
   preemphasize(t, s.noise);
 }
 
-// Spectra and result of the V frames from f on: those in float32 that float32 is good enough for.
-void spectrum_and_features(const MfccTables& t, const Scratch& s, int f, int frames, Vf offset, double base) {
-  const float* const y = s.y + f * static_cast<long>(t.shift);
+// Spectra and result of the V frames from f of the tile on, the first of them at `begin` of the wave: those in float32
+// that float32 is good enough for.
+template <class T>
+void spectrum_and_features(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const Scratch& s, int f,
+                           int frames, Vf offset) {
   const Vf energy = load(s.log_energy + f);
   int listed[V], count = 0;
   auto precise = [&](auto wanted) {
     for (int i = count = 0; i < V && f + i < frames; ++i)
       if (wanted(i)) listed[count++] = i;
-    precise_spectra(t, y, s.noise, base, listed, count, s.precise, s.power);
+    precise_spectra(t, in, begin, s.noise, listed, count, s.precise, s.power);
   };
   auto magnitudes = [&](auto wanted) {
     for (long i = 0; !t.power && i < (t.fft / 2 + 1) * V; ++i)
@@ -259,7 +261,7 @@ void run_tile(const Task& task, const MfccWave& wave, const Stream<T>& in, const
     if (s.noise) dither(t, s, task.args.first_frame + f0 + f, f, frames, base, offset);
     const Vf off = load(offset + f);
     if (t.energy == FrameEnergy::windowed) windowed_energy(t, s.tile + f, off, s.noise, s.log_energy + f);
-    spectrum_and_features(t, s, f, frames, off, base);
+    spectrum_and_features(t, in, t.start + own + f * static_cast<std::int64_t>(t.shift), s, f, frames, off);
     const std::int64_t stride = task.to_bands ? t.mels : wave.stride;
     emit(t.features, l.features, s.result, s.rows, frames - f < V ? frames - f : V,
          (task.to_bands ? wave.bands : wave.out) + (f0 + f) * stride, stride);

@@ -1,5 +1,5 @@
-// Power spectra in float64, from the samples on: for sizes that have no packed FFT, and for frames with a band so weak
-// beside the others that float32 rounding would show in its log.
+// Power spectra in float64, from the wave on: for sizes that have no packed FFT, and for frames with a band so weak
+// beside the others that float32 rounding, that of the centered samples included, would show in its log.
 #pragma once
 #include "cpu/mfcc_spectrum.hpp"
 
@@ -17,17 +17,21 @@ inline long precise_samples(const MfccTables& t) {
   return 2L * t.points > t.length + 1L ? 2L * t.points : t.length + 1L;
 }
 
-// Windowed samples of the frame that begins at y, to every D-th place of out. `noise` is that of its lane.
-inline void precise_frame(const MfccTables& t, const float* y, const float* noise, double base, double* out) {
-  double mean = -base;
-  if (t.remove_dc) {
-    double total = 0;
-    for (long n = 0; n < t.length; ++n) total += static_cast<double>(y[n]);
-    mean = total / t.length + (noise ? static_cast<double>(noise[(t.length + 1L) * V]) : 0);
-  }
-  double before = static_cast<double>(y[0]) - mean;
+// Windowed samples of the frame that begins at sample `begin`, to every D-th place of out. `noise` is that of its lane.
+template <class T>
+void precise_frame(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const float* noise, double* out) {
+  const bool inside = begin >= (in.preemph != 0) && begin + t.length <= in.n;
+  double total = 0;
   for (long n = 0; n < t.length; ++n) {
-    const double v = static_cast<double>(y[n]) - mean;
+    const double v = inside ? in.inner(begin + n) : in.at(begin + n);
+    out[n * D] = v;
+    total += v;
+  }
+  double mean = 0;
+  if (t.remove_dc) mean = total / t.length + (noise ? static_cast<double>(noise[(t.length + 1L) * V]) : 0);
+  double before = out[0] - mean;
+  for (long n = 0; n < t.length; ++n) {
+    const double v = out[n * D] - mean;
     double x = v - t.preemph * before;
     if (noise) x += static_cast<double>(noise[n * V]);
     out[n * D] = x * t.window64[n];
@@ -56,15 +60,16 @@ inline void power_by_chirp(const MfccTables& t, const PreciseScratch& s) {
   }
 }
 
-// Replaces the power spectra [N/2 + 1, V] of the lanes listed, at most V; lane i is the frame that begins at y + i * S.
-inline void precise_spectra(const MfccTables& t, const float* y, const float* noise, double base, const int* listed,
-                            int count, const PreciseScratch& s, float* power) {
+// Replaces the power spectra [N/2 + 1, V] of the lanes listed, at most V; lane i is the frame at begin + i * S.
+template <class T>
+void precise_spectra(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const float* noise,
+                     const int* listed, int count, const PreciseScratch& s, float* power) {
   for (int first = 0; first < count; first += D) {
     const int here = count - first < D ? count - first : D;
     __builtin_memset(s.x, 0, static_cast<std::size_t>(precise_samples(t) * D) * 8);
     for (int j = 0; j < here; ++j) {
       const int lane = listed[first + j];
-      precise_frame(t, y + lane * static_cast<long>(t.shift), noise ? noise + lane : nullptr, base, s.x + j);
+      precise_frame(t, in, begin + lane * static_cast<std::int64_t>(t.shift), noise ? noise + lane : nullptr, s.x + j);
     }
     if (t.chirp) {
       power_by_chirp(t, s);

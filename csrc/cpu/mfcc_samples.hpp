@@ -31,7 +31,12 @@ struct Stream {
   double at(std::int64_t i) const {
     i = mfcc_padded(padding, i, n);
     if (i < 0) return 0;
-    const double before = preemph != 0 && i > 0 ? preemph * static_cast<double>(wave[i - 1]) : 0;
+    return i > 0 ? inner(i) : static_cast<double>(wave[i]) * scale;
+  }
+
+  // The same at i in [0, n), not 0 with preemphasis.
+  double inner(std::int64_t i) const {
+    const double before = preemph != 0 ? preemph * static_cast<double>(wave[i - 1]) : 0;
     return (static_cast<double>(wave[i]) - before) * scale;
   }
 };

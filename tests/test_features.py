@@ -275,6 +275,16 @@ def test_bluestein_tables(n, length):
     np.testing.assert_allclose(np.abs(got), np.abs(np.fft.rfft(x, n)), atol=1e-10)
 
 
+def test_filters_of_unit_norm():
+    for p in (1, 2.0, 50, 1000.0, np.inf):
+        plan = make_plan(MfccOptions(num_mels=80, num_ceps=0, mel_norm=p, allow_empty=True))
+        rows = [plan.mel_weight[a:b] for a, b in itertools.pairwise(plan.mel_offset)]
+        for row in filter(len, rows):
+            peak = row.max()
+            assert len(row) ** (-1 / p) * (1 - 1e-12) <= peak <= 1 + 1e-12
+            assert peak * np.linalg.norm(row / peak, p) == pytest.approx(1.0, abs=1e-12)
+
+
 @needs_cpp
 def test_the_longest_frames():
     options = MfccOptions(sample_rate=1e6, frame_length_ms=65.536, frame_shift_ms=16.0, num_mels=100, num_ceps=0)

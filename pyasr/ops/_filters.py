@@ -101,7 +101,8 @@ def filter_table(o: MfccOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if o.mel_norm == "slaney" and row.size:
             row = row * (2.0 / (c[j + 2] - c[j]))
         elif o.mel_norm is not None and row.any():
-            row = row / np.linalg.norm(row, o.mel_norm)  # type: ignore[arg-type]
+            peak = row.max()  # the powers of what is below 1 underflow
+            row = row / (peak * np.linalg.norm(row / peak, o.mel_norm))  # type: ignore[arg-type]
         weights.append(row)
     if o.htk_mode and o.triangles == "mel" and o.low_freq != 0 and weights[0].size:
         weights[0][0] = 0.0

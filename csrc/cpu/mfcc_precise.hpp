@@ -17,24 +17,31 @@ inline long precise_samples(const MfccTables& t) {
   return 2L * t.points > t.length + 1L ? 2L * t.points : t.length + 1L;
 }
 
-// Windowed samples of the frame that begins at sample `begin`, to every D-th place of out. `noise` is that of its lane.
+// Windowed samples x [L, D] of at most D frames, one per lane: frame lane[j] of those that begin at begin + i * S.
 template <class T>
-void precise_frame(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const float* noise, double* out) {
-  const bool inside = begin >= (in.preemph != 0) && begin + t.length <= in.n;
-  double total = 0;
-  for (long n = 0; n < t.length; ++n) {
-    const double v = inside ? in.inner(begin + n) : in.at(begin + n);
-    out[n * D] = v;
-    total += v;
+void precise_frames(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const float* noise, const int* lane,
+                    int frames, double* x) {
+  for (int j = 0; j < frames; ++j) {
+    const std::int64_t first = begin + lane[j] * static_cast<std::int64_t>(t.shift);
+    if (first >= (in.preemph != 0) && first + t.length <= in.n)
+      for (long n = 0; n < t.length; ++n) x[n * D + j] = in.inner(first + n);
+    else
+      for (long n = 0; n < t.length; ++n) x[n * D + j] = in.at(first + n);
   }
-  double mean = 0;
-  if (t.remove_dc) mean = total / t.length + (noise ? static_cast<double>(noise[(t.length + 1L) * V]) : 0);
-  double before = out[0] - mean;
+  auto noise_at = [&](long n) {
+    Vd z{};
+    for (int j = 0; noise && j < frames; ++j) z[j] = static_cast<double>(noise[n * V + lane[j]]);
+    return z;
+  };
+  Vd mean{};
+  if (t.remove_dc) {
+    for (long n = 0; n < t.length; ++n) mean += load(x + n * D);
+    mean = mean / t.length + noise_at(t.length + 1L);
+  }
+  Vd before = load(x) - mean;
   for (long n = 0; n < t.length; ++n) {
-    const double v = out[n * D] - mean;
-    double x = v - t.preemph * before;
-    if (noise) x += static_cast<double>(noise[n * V]);
-    out[n * D] = x * t.window64[n];
+    const Vd v = load(x + n * D) - mean;
+    store(x + n * D, (v - t.preemph * before + noise_at(n)) * t.window64[n]);
     before = v;
   }
 }
@@ -67,10 +74,7 @@ void precise_spectra(const MfccTables& t, const Stream<T>& in, std::int64_t begi
   for (int first = 0; first < count; first += D) {
     const int here = count - first < D ? count - first : D;
     __builtin_memset(s.x, 0, static_cast<std::size_t>(precise_samples(t) * D) * 8);
-    for (int j = 0; j < here; ++j) {
-      const int lane = listed[first + j];
-      precise_frame(t, in, begin + lane * static_cast<std::int64_t>(t.shift), noise ? noise + lane : nullptr, s.x + j);
-    }
+    precise_frames(t, in, begin, noise, listed + first, here, s.x);
     if (t.chirp) {
       power_by_chirp(t, s);
     } else {

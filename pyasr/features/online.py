@@ -73,6 +73,7 @@ class OnlineFeatures:
         self._repeated = length // shift + 1
         self._resume = self._repeated * shift - self._before
         self._drops_last = options.drop_last
+        self._plain = nan == "raise" and not options.dither
         self._lock = threading.Lock()
         self._clear()
 
@@ -103,6 +104,8 @@ class OnlineFeatures:
 
     def _compute(self, wave: np.ndarray, chunk: np.ndarray) -> np.ndarray:
         try:
+            if self._plain:  # half a microsecond of keywords less
+                return self._row(wave, self._plan, threads=1)
             return self._row(wave, self._plan, threads=1, nan=self._nan, first_frame=self._skipped)
         except ValueError:
             check_samples(Door("OnlineFeatures.accept"), chunk, self.options, "chunk", self._samples, self._nan)

@@ -98,6 +98,7 @@ inline void build_frames(Door& door, py::handle plan, py::handle o, NativePlan& 
   const double* const window = door.read<double>("plan.window", plan.attr("window"), "L");
   p.window = to_float(window, t.length, halves * gain * spectrum);
   for (int n = 0; n < t.length; ++n) p.window64.push_back(window[n] * (halves * gain * spectrum));
+  p.window64.resize(p.window64.size() + 8);  // whole registers are read
   p.window.push_back(0);
   const int columns = mfcc_tile_columns(t.length, t.shift), rows = mfcc_tile_rows(t.length, t.shift);
   p.sample.push_back(rows * columns);
@@ -174,8 +175,8 @@ inline void build_bands(Door& door, py::handle plan, py::handle o, NativePlan& p
     if (offset[j + 1] < offset[j] || begin[j] + (offset[j + 1] - offset[j]) > bins)
       door.value_error("plan.mel_offset must not decrease, nor lead beyond bin " + std::to_string(bins - 1));
   p.mel_weight = to_float(weight, door["weights"]);
-  // 48 dB under the mean of the spectrum
-  const double trust = (t.power ? 1.6e-5 : 4e-3) / bins;
+  // 49 dB under the mean of the spectrum
+  const double trust = (t.power ? 1.25e-5 : 3.5e-3) / bins;
   for (int j = 0; j < t.mels; ++j) {
     double sum = 0;
     for (std::int32_t i = offset[j]; i < offset[j + 1]; ++i) sum += std::abs(weight[i]);

@@ -10,43 +10,70 @@ namespace {
 constexpr float least_normal = 0x1p-125f;
 
 // What the log is taken of.
+template <LogFloor mode>
+PYASR_INLINE Vf floored(Vf x, float floor) {
+  if constexpr (mode == LogFloor::max) return vmax(x, splat(floor));
+  if constexpr (mode == LogFloor::add) return vmax(x + floor, splat(least_normal));
+  return vmax(x == 0 ? splat(floor) : x, splat(least_normal));
+}
+
 PYASR_INLINE Vf floored(const MfccTables& t, Vf x) {
   switch (t.floor) {
     case LogFloor::max:
-      return vmax(x, splat(t.log_floor));
+      return floored<LogFloor::max>(x, t.log_floor);
     case LogFloor::add:
-      return vmax(x + t.log_floor, splat(least_normal));
+      return floored<LogFloor::add>(x, t.log_floor);
     default:
-      return vmax(x == 0 ? splat(t.log_floor) : x, splat(least_normal));
+      return floored<LogFloor::zero>(x, t.log_floor);
   }
 }
 
 PYASR_INLINE Vf band(const MfccTables& t, Vf x) { return t.log ? vlog(floored(t, x)) * t.log_gain + t.log_offset : x; }
 
-// Lanes in which a filter's energy is too weak beside the rest for float32, and not under the floor.
-inline Vi filter(const MfccTables& t, const float* power, Vf total, float* mel) {
-  const Vf least = splat(t.mel_floor);
-  const float negligible =
-      t.floor == LogFloor::max ? 0.5f * (t.log_floor > t.mel_floor ? t.log_floor : t.mel_floor) : 0;
-  Vi weak{};
-  for (int j = 0; j < t.mels; ++j) {
-    const float* const w = t.mel_weight + t.mel_offset[j];
-    const float* const p = power + static_cast<long>(t.mel_begin[j]) * V;
-    const long n = t.mel_offset[j + 1] - t.mel_offset[j];
-    Vf a{}, b{}, c{}, d{};
-    long k = 0;
-    for (; k + 4 <= n; k += 4) {
-      a += load(p + k * V) * w[k];
-      b += load(p + (k + 1) * V) * w[k + 1];
-      c += load(p + (k + 2) * V) * w[k + 2];
-      d += load(p + (k + 3) * V) * w[k + 3];
-    }
-    for (; k < n; ++k) a += load(p + k * V) * w[k];
-    const Vf energy = (a + b) + (c + d);
-    weak |= energy<total * t.mel_trust[j] & energy> negligible;
-    store(mel + j * V, band(t, vmax(energy, least)));
+// Sums of the spectrum under filter j.
+PYASR_INLINE Vf under_filter(const MfccTables& t, const float* power, int j) {
+  const float* const w = t.mel_weight + t.mel_offset[j];
+  const float* const p = power + static_cast<long>(t.mel_begin[j]) * V;
+  const long n = t.mel_offset[j + 1] - t.mel_offset[j];
+  Vf a{}, b{}, c{}, d{};
+  long k = 0;
+  for (; k + 4 <= n; k += 4) {
+    a += load(p + k * V) * w[k];
+    b += load(p + (k + 1) * V) * w[k + 1];
+    c += load(p + (k + 2) * V) * w[k + 2];
+    d += load(p + (k + 3) * V) * w[k + 3];
   }
-  return weak;
+  for (; k < n; ++k) a += load(p + k * V) * w[k];
+  return (a + b) + (c + d);
+}
+
+// Lanes in which a filter's energy is too weak beside the rest for float32, and not under the floor.
+template <LogFloor mode>
+Vi log_filter(const MfccTables& t, const float* power, Vf total, float* mel) {
+  const float floor = t.log_floor, gain = t.log_gain, shift = t.log_offset, least = t.mel_floor;
+  const float negligible = mode == LogFloor::max ? 0.5f * (floor > least ? floor : least) : 0;
+  Vf doubt{};  // above 0 where a filter is weaker than float32 allows and stronger than the floor
+  for (int j = 0; j < t.mels; ++j) {
+    const Vf energy = under_filter(t, power, j);
+    doubt = vmax(doubt, vmin(total * t.mel_trust[j] - energy, energy - negligible));
+    store(mel + j * V, vlog(floored<mode>(vmax(energy, splat(least)), floor)) * gain + shift);
+  }
+  return doubt > 0;
+}
+
+inline Vi filter(const MfccTables& t, const float* power, Vf total, float* mel) {
+  if (!t.log) {
+    for (int j = 0; j < t.mels; ++j) store(mel + j * V, vmax(under_filter(t, power, j), splat(t.mel_floor)));
+    return Vi{};
+  }
+  switch (t.floor) {
+    case LogFloor::max:
+      return log_filter<LogFloor::max>(t, power, total, mel);
+    case LogFloor::add:
+      return log_filter<LogFloor::add>(t, power, total, mel);
+    default:
+      return log_filter<LogFloor::zero>(t, power, total, mel);
+  }
 }
 
 inline Vf sum_of(const float* power, long n) {
@@ -111,8 +138,8 @@ inline Vi features(const MfccTables& t, const float* power, Vf energy, float* me
   return weak;
 }
 
-// Lanes 0 ... frames-1 of result [n, V] become rows of n at out, out + stride ...; rows holds [V, width] on the way.
-inline void emit(long n, long width, const float* result, float* rows, long frames, float* out, long stride) {
+// The lanes of result [n, V] as rows [V, width].
+inline void lanes_to_rows(long n, long width, const float* result, float* rows) {
   for (long c = 0; c < n; c += V) {
     Vf v[V];
 #pragma GCC unroll 16
@@ -121,6 +148,10 @@ inline void emit(long n, long width, const float* result, float* rows, long fram
 #pragma GCC unroll 16
     for (int i = 0; i < V; ++i) store(rows + i * width + c, v[i]);
   }
+}
+
+// The first rows, n numbers of width, to out, out + stride ...
+inline void emit(long n, long width, const float* rows, long frames, float* out, long stride) {
   // Whole registers: what runs over the end of a row is overwritten by the next one, and not done where none follows.
   for (long f = 0; f < frames; ++f) {
     const float* const row = rows + f * width;

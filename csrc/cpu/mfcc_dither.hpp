@@ -63,14 +63,13 @@ inline void box_muller(const Words& a, const Words& b, Vf& x, Vf& y) {
   y = radius * ((q & 2) != 0 ? -second : second);
 }
 
-// Noise of the frames first, first + 1, ...: [L + 2, V], a row of zeros and one of each frame's mean behind the L
-// samples.
-inline void draw(const MfccTables& t, std::int64_t first, float* noise) {
+// Noise of V frames by their numbers: [L + 2, V], a row of zeros and one of each frame's mean behind the L samples.
+inline void draw(const MfccTables& t, const std::int64_t* numbers, float* noise) {
   constexpr int V = lanes<float>;
   for (long n = 0; n < t.length; n += 4) {
     Words c[4];
     for (int i = 0; i < V; ++i) {
-      const auto frame = static_cast<std::uint64_t>(first + i);
+      const auto frame = static_cast<std::uint64_t>(numbers[i]);
       c[0].w[i] = static_cast<std::uint32_t>(n / 4);
       c[1].w[i] = static_cast<std::uint32_t>(frame);
       c[2].w[i] = static_cast<std::uint32_t>(frame >> 32);

@@ -7,43 +7,37 @@ namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
 struct PreciseScratch {
-  double* x;  // [precise_samples, D]
-  double* y;  // [points, 2, D], Bluestein alone
-  double* p;  // [N/2 + 1, D]
+  double* samples;  // [1 + L rounded up to D] of a frame
+  double* rows;     // [D, L rounded up to D] windowed samples
+  double* x;        // [precise_samples, D]
+  double* y;        // [points, 2, D], Bluestein alone
+  double* p;        // [N/2 + 1, D]
 };
 
 // Doubles of x per lane.
 inline long precise_samples(const MfccTables& t) {
   return 2L * t.points > t.length + 1L ? 2L * t.points : t.length + 1L;
 }
+inline long precise_stride(const MfccTables& t) { return (t.length + D - 1L) / D * D; }
 
-// Windowed samples x [L, D] of at most D frames, one per lane: frame lane[j] of those that begin at begin + i * S.
+// Windowed samples of the frame that begins at sample `begin`. `noise` is that of its lane, or null.
 template <class T>
-void precise_frames(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const float* noise, const int* lane,
-                    int frames, double* x) {
-  for (int j = 0; j < frames; ++j) {
-    const std::int64_t first = begin + lane[j] * static_cast<std::int64_t>(t.shift);
-    if (first >= (in.preemph != 0) && first + t.length <= in.n)
-      for (long n = 0; n < t.length; ++n) x[n * D + j] = in.inner(first + n);
-    else
-      for (long n = 0; n < t.length; ++n) x[n * D + j] = in.at(first + n);
-  }
-  auto noise_at = [&](long n) {
-    Vd z{};
-    for (int j = 0; noise && j < frames; ++j) z[j] = static_cast<double>(noise[n * V + lane[j]]);
-    return z;
-  };
-  Vd mean{};
+void precise_frame(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const float* noise, double* samples,
+                   double* row) {
+  double* const y = samples + 1;
+  fill(in, begin, t.length, y);
+  double mean = 0;
   if (t.remove_dc) {
-    for (long n = 0; n < t.length; ++n) mean += load(x + n * D);
-    mean = mean / t.length + noise_at(t.length + 1L);
+    Vd sum{};
+    long n = 0;
+    for (; n + D <= t.length; n += D) sum += load(y + n);
+    for (; n < t.length; ++n) mean += y[n];
+    mean = (mean + sum_lanes<double>(sum)) / t.length + (noise ? static_cast<double>(noise[(t.length + 1L) * V]) : 0);
   }
-  Vd before = load(x) - mean;
-  for (long n = 0; n < t.length; ++n) {
-    const Vd v = load(x + n * D) - mean;
-    store(x + n * D, (v - t.preemph * before + noise_at(n)) * t.window64[n]);
-    before = v;
-  }
+  y[-1] = y[0];
+  for (long n = 0; n < t.length; n += D)
+    store(row + n, ((load(y + n) - mean) - t.preemph * (load(y + n - 1) - mean)) * load(t.window64 + n));
+  for (long n = 0; noise && n < t.length; ++n) row[n] += static_cast<double>(noise[n * V]) * t.window64[n];
 }
 
 // |X[k]|^2 by convolution with a chirp. The chirp that would follow does not change it.
@@ -67,23 +61,22 @@ inline void power_by_chirp(const MfccTables& t, const PreciseScratch& s) {
   }
 }
 
-// Replaces the power spectra [N/2 + 1, V] of the lanes listed, at most V; lane i is the frame at begin + i * S.
-template <class T>
-void precise_spectra(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const float* noise,
-                     const int* listed, int count, const PreciseScratch& s, float* power) {
-  for (int first = 0; first < count; first += D) {
-    const int here = count - first < D ? count - first : D;
-    __builtin_memset(s.x, 0, static_cast<std::size_t>(precise_samples(t) * D) * 8);
-    precise_frames(t, in, begin, noise, listed + first, here, s.x);
-    if (t.chirp) {
-      power_by_chirp(t, s);
-    } else {
-      fft(s.x, t.points, t.stages, t.radix, t.twiddle64, 0);
-      power_of_halves(t, t.split64, s.x, s.p);
-    }
-    for (long k = 0; k <= t.fft / 2; ++k)
-      for (int j = 0; j < here; ++j) power[k * V + listed[first + j]] = static_cast<float>(s.p[k * D + j]);
+// Power spectra of the windowed samples in s.rows, `count` <= D frames, to lanes first ... of power [N/2 + 1, V].
+inline void precise_spectra(const MfccTables& t, const PreciseScratch& s, int count, int first, float* power) {
+  const long stride = precise_stride(t);
+  for (int j = count; j < D; ++j) __builtin_memset(s.rows + j * stride, 0, static_cast<std::size_t>(stride) * 8);
+  for (long n = 0; n < t.length; ++n)
+#pragma GCC unroll 8
+    for (int j = 0; j < D; ++j) s.x[n * D + j] = s.rows[j * stride + n];
+  if (t.chirp) {
+    power_by_chirp(t, s);
+  } else {
+    __builtin_memset(s.x + t.length * D, 0, static_cast<std::size_t>((precise_samples(t) - t.length) * D) * 8);
+    fft(s.x, t.points, t.stages, t.radix, t.twiddle64, 0);
+    power_of_halves(t, t.split64, s.x, s.p);
   }
+  for (long k = 0; k <= t.fft / 2; ++k)
+    for (int j = 0; j < D; ++j) power[k * V + first + j] = static_cast<float>(s.p[k * D + j]);
 }
 
 }  // namespace

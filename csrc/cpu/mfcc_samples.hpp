@@ -31,12 +31,7 @@ struct Stream {
   double at(std::int64_t i) const {
     i = mfcc_padded(padding, i, n);
     if (i < 0) return 0;
-    return i > 0 ? inner(i) : static_cast<double>(wave[i]) * scale;
-  }
-
-  // The same at i in [0, n), not 0 with preemphasis.
-  double inner(std::int64_t i) const {
-    const double before = preemph != 0 ? preemph * static_cast<double>(wave[i - 1]) : 0;
+    const double before = preemph != 0 && i > 0 ? preemph * static_cast<double>(wave[i - 1]) : 0;
     return (static_cast<double>(wave[i]) - before) * scale;
   }
 };
@@ -87,6 +82,18 @@ inline std::uint64_t peak_bits(const double* x, long n) {
     most = v > most ? v : most;
   }
   return static_cast<std::uint64_t>(most > 0x7ff0000000000000 ? 0x7ff0000000000000 : most);
+}
+
+// Samples begin ... begin + count - 1 in float64, exact but for preemphasis and a scale that is no power of 2.
+template <class T>
+void fill(const Stream<T>& in, std::int64_t begin, long count, double* y) {
+  if (begin <= 0 || begin + count > in.n) {
+    for (long i = 0; i < count; ++i) y[i] = in.at(begin + i);
+    return;
+  }
+  const T* const x = in.wave + begin;
+  for (long i = 0; i < count; ++i)
+    y[i] = (static_cast<double>(x[i]) - in.preemph * static_cast<double>(x[i - 1])) * in.scale;
 }
 
 // Samples begin ... begin + count - 1, and zeros up to total.

@@ -72,7 +72,7 @@ struct MfccTables {
   const float* twiddle;     // packed: stage after stage [m / r, r - 1, 2]: e^{-2 pi i j q / m}
   const int* order;         // [points] where the FFT leaves bin k
   const float* split;       // packed: [N/4 + 1, 2] e^{-2 pi i k / N}
-  const double* window64;   // [L] as window
+  const double* window64;   // [L + 8] as window
   const double* twiddle64;  // as twiddle, for both
   const double* split64;    // packed
   const double* chirp;      // [L, 2] e^{-pi i n^2 / N}, or null
@@ -81,8 +81,8 @@ struct MfccTables {
   const int* mel_offset;    // [M + 1] its weights in mel_weight
   const float* mel_weight;  // [mel_offset[M]]
   const float* mel_trust;   // [M] the least energy of a filter, in parts of the sum of the spectrum, that a float32 FFT
-                           // gives to 2e-4; 0 where the result is no log
-  const float* dct;  // [M, C], lifter folded in, and 16 floats more
+                            // gives to 2e-4; 0 where the result is no log
+  const float* dct;         // [M, C], lifter folded in, and 16 floats more
 };
 
 inline std::int64_t mfcc_frames(const MfccTables& t, std::int64_t n) {

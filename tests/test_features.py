@@ -306,3 +306,32 @@ def test_a_band_that_resampling_left_empty(dtype):
         assert (
             errors(getattr(backend("cpp"), kind)(wave, plan), getattr(backend("numpy"), kind)(wave, plan)).max() <= 3e-4
         )
+
+
+DRIFTS = {
+    "ramp": (np.linspace(-30000, 30000, 24000), 1.0),
+    "slow sine": (20000 * np.sin(np.pi * seconds), 1.0),
+    "fade": (20000 * np.exp(-seconds * 8) * np.random.default_rng(3).standard_normal(24000), 1.0),
+    "slow sine far above what it carries": (20000 * np.sin(np.pi * seconds), 1e-3),
+    "fade to nothing": (20000 * np.exp(-seconds * 12) * np.random.default_rng(4).standard_normal(24000), 0.0),
+}
+
+
+@needs_cpp
+@pytest.mark.parametrize("name", DRIFTS)
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_quiet_frames_beside_loud_ones_and_on_a_drift(name, dtype):
+    """The samples were centered once for the whole wave: float32 has rounded what is far from there."""
+    wave, noise = DRIFTS[name]
+    wave = wave + noise * np.random.default_rng(5).standard_normal(24000)
+    wave = np.rint(wave).astype(np.int16) if dtype == "int16" else (wave / 32768).astype(dtype)
+    for options in (
+        MfccOptions(num_mels=80, num_ceps=0),
+        MfccOptions(),
+        MfccOptions(raw_energy=False),
+        MfccOptions(num_mels=0, num_ceps=0),
+        MfccOptions(num_mels=80, num_ceps=0, preemph=0.0, use_power=False),
+    ):
+        plan = make_plan(options)
+        want = getattr(backend("numpy"), plan.kind)(wave, plan)
+        assert errors(getattr(backend("cpp"), plan.kind)(wave, plan), want).max() <= 3e-4, options

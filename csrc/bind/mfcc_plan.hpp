@@ -182,6 +182,10 @@ inline void build_bands(Door& door, py::handle plan, py::handle o, NativePlan& p
     for (std::int32_t i = offset[j]; i < offset[j + 1]; ++i) sum += std::abs(weight[i]);
     p.mel_trust.push_back(t.log ? static_cast<float>(sum * trust) : 0);
   }
+  t.bin_trust = t.log ? static_cast<float>(trust) : 0;
+  double square = 0;  // of the window
+  for (const double w : p.window64) square += w * w * (py::len(plan.attr("chirp")) ? 1 : 4);
+  t.drift_trust = static_cast<float>(bins * (t.power ? 8 * square : std::sqrt(8 * square)));  // rounded three times
   const auto* dct = door.read<double>("plan.dct", plan.attr("dct"), "C M");
   t.ceps = static_cast<int>(door["C"]);
   for (int j = 0; j < t.mels; ++j)

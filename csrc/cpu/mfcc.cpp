@@ -61,12 +61,12 @@ void magnitudes(const MfccTables& t, float* power) {
 }
 
 // Noise of the V frames from f on, and what it changes in their statistics.
-void dither(const MfccTables& t, const Scratch& s, std::int64_t number, int f, int frames, double base, float* offset) {
+void dither(const MfccTables& t, const Scratch& s, std::int64_t number, int f, int frames, double base, float* mean) {
   std::int64_t numbers[V];
   for (int i = 0; i < V; ++i) numbers[i] = number + i;
   draw(t, numbers, s.noise);
   for (int i = 0; i < V && f + i < frames; ++i)
-    noisy_sums(t, s.y + (f + i) * static_cast<long>(t.shift), s.noise, i, base, offset[f + i], s.log_energy[f + i]);
+    noisy_sums(t, s.y + (f + i) * static_cast<long>(t.shift), s.noise, i, base, mean[f + i], s.log_energy[f + i]);
   preemphasize(t, s.noise);
 }
 
@@ -88,9 +88,9 @@ void run_tile(const Task& task, const MfccWave& wave, const Stream<T>& in, const
   const long count = (frames - 1) * static_cast<long>(t.shift) + t.length;
   fill(in, t.start + own, count, l.line, s.y);
   s.y[-1] = 0;
-  float offset[mfcc_tile];
+  float mean[mfcc_tile];
   const double base = static_cast<double>(in.base);
-  frame_sums(t, s, frames, base, offset);
+  frame_sums(t, s, frames, base, mean);
   if (t.keep == 1)
     transpose_tile<false>(t, l, s);
   else
@@ -98,14 +98,16 @@ void run_tile(const Task& task, const MfccWave& wave, const Stream<T>& in, const
 
   const Target target = target_of(task, wave);
   for (int f = 0; f < frames; f += V) {
-    if (s.noise) dither(t, s, task.args.first_frame + f0 + f, f, frames, base, offset);
-    const Vf off = load(offset + f);
+    if (s.noise) dither(t, s, task.args.first_frame + f0 + f, f, frames, base, mean);
+    const Vf off = load(mean + f) * t.keep;
     if (t.energy == FrameEnergy::windowed) windowed_energy(t, s.tile + f, off, s.noise, s.log_energy + f);
     Vi weak = Vi{} - 1;
     if (!t.chirp) {
       power_spectrum(t, s.tile + f, off, s.noise, s.x, s.power);
       magnitudes(t, s.power);
-      weak = features(t, s.power, load(s.log_energy + f), s.mel, s.result);
+      // What was rounded beside a mean: integers are not, but for their preemphasis.
+      const Vf drift = sizeof(T) == 2 ? off : load(mean + f);
+      weak = features(t, s.power, load(s.log_energy + f), drift, s.mel, s.result);
       lanes_to_rows(t.features, l.features, s.result, s.rows);
       emit(t.features, l.features, s.rows, frames - f < V ? frames - f : V, target.out + (f0 + f) * target.stride,
            target.stride);
@@ -120,8 +122,7 @@ void run_tile(const Task& task, const MfccWave& wave, const Stream<T>& in, const
 
 // The frames that were left: V at a time, wherever they lie.
 template <class T>
-void run_deferred(const Task& task, const MfccWave& wave, const Stream<T>& in, const Scratch& s,
-                  const Deferred& deferred) {
+void run_deferred(const Task& task, const MfccWave& wave, const Stream<T>& in, const Scratch& s, Deferred& deferred) {
   const MfccTables& t = task.t;
   const Layout& l = task.layout;
   const Target target = target_of(task, wave);
@@ -138,12 +139,12 @@ void run_deferred(const Task& task, const MfccWave& wave, const Stream<T>& in, c
       const int here = count - half < D ? count - half : D;
       for (int j = 0; j < here; ++j) {
         precise_frame(t, in, t.start + frame[half + j] * t.shift, s.noise ? s.noise + half + j : nullptr,
-                      s.precise.samples, s.precise.rows + j * precise_stride(t));
+                      s.precise.samples, s.precise.rows + j * precise_stride(t), deferred.energy[first + half + j]);
       }
       precise_spectra(t, s.precise, here, half, s.power);
     }
     magnitudes(t, s.power);
-    features(t, s.power, load_part(deferred.energy + first, count), s.mel, s.result);
+    features(t, s.power, load_part(deferred.energy + first, count), Vf{}, s.mel, s.result);
     lanes_to_rows(t.features, l.features, s.result, s.rows);
     for (int i = 0; i < count; ++i)
       emit(t.features, l.features, s.rows + i * l.features, 1, target.out + frame[i] * target.stride, target.stride);

@@ -30,6 +30,12 @@ PYASR_INLINE Vf floored(const MfccTables& t, Vf x) {
 
 PYASR_INLINE Vf band(const MfccTables& t, Vf x) { return t.log ? vlog(floored(t, x)) * t.log_gain + t.log_offset : x; }
 
+// Energies that the floor hides.
+PYASR_INLINE float negligible(const MfccTables& t) {
+  if (t.floor != LogFloor::max) return 0;
+  return 0.5f * (t.log_floor > t.mel_floor ? t.log_floor : t.mel_floor);
+}
+
 // Sums of the spectrum under filter j.
 PYASR_INLINE Vf under_filter(const MfccTables& t, const float* power, int j) {
   const float* const w = t.mel_weight + t.mel_offset[j];
@@ -51,11 +57,11 @@ PYASR_INLINE Vf under_filter(const MfccTables& t, const float* power, int j) {
 template <LogFloor mode>
 Vi log_filter(const MfccTables& t, const float* power, Vf total, float* mel) {
   const float floor = t.log_floor, gain = t.log_gain, shift = t.log_offset, least = t.mel_floor;
-  const float negligible = mode == LogFloor::max ? 0.5f * (floor > least ? floor : least) : 0;
+  const float ignored = negligible(t);
   Vf doubt{};  // above 0 where a filter is weaker than float32 allows and stronger than the floor
   for (int j = 0; j < t.mels; ++j) {
     const Vf energy = under_filter(t, power, j);
-    doubt = vmax(doubt, vmin(total * t.mel_trust[j] - energy, energy - negligible));
+    doubt = vmax(doubt, vmin(total * t.mel_trust[j] - energy, energy - ignored));
     store(mel + j * V, vlog(floored<mode>(vmax(energy, splat(least)), floor)) * gain + shift);
   }
   return doubt > 0;
@@ -103,27 +109,34 @@ PYASR_INLINE void cepstra(const MfccTables& t, const float* mel, int k, float* o
 }
 
 // result [F, V] in the order of the output's columns, from power or magnitudes. Returns the lanes whose spectrum should
-// be more precise.
-inline Vi features(const MfccTables& t, const float* power, Vf energy, float* mel, float* result) {
+// be more precise; drift is the offset beside which their samples were rounded.
+inline Vi features(const MfccTables& t, const float* power, Vf energy, Vf drift, float* mel, float* result) {
   const long bins = t.fft / 2 + 1;
   const bool with_energy = t.energy != FrameEnergy::none;
   const Vf total = sum_of(power, bins);
   if (t.energy == FrameEnergy::spectral) energy = total;
+  const Vf rounded = total + (t.power ? drift * drift : vabs(drift)) * t.drift_trust;
   const Vf log_energy = vlog(vmax(floored(t, energy), splat(t.energy_floor)));
   switch (t.kind) {
-    case FeatureKind::spectrogram:
-      for (long k = 0; k < bins; ++k) store(result + k * V, band(t, load(power + k * V)));
+    case FeatureKind::spectrogram: {
+      Vf doubt{};
+      for (long k = 0; k < bins; ++k) {
+        const Vf x = load(power + k * V);
+        doubt = vmax(doubt, vmin(rounded * t.bin_trust - x, x - negligible(t)));
+        store(result + k * V, band(t, x));
+      }
       if (with_energy) store(result, log_energy);
-      return Vi{};
+      return doubt > 0;
+    }
     case FeatureKind::fbank: {
-      const Vi weak = filter(t, power, total, result + (with_energy && !t.htk_compat ? V : 0));
+      const Vi weak = filter(t, power, rounded, result + (with_energy && !t.htk_compat ? V : 0));
       if (with_energy) store(result + (t.htk_compat ? t.mels * V : 0), log_energy);
       return weak;
     }
     case FeatureKind::mfcc:
       break;
   }
-  const Vi weak = filter(t, power, total, mel);
+  const Vi weak = filter(t, power, rounded, mel);
   int k = 0;
   for (; k + 8 <= t.ceps; k += 8) cepstra<8>(t, mel, k, result);
   for (; k + 4 <= t.ceps; k += 4) cepstra<4>(t, mel, k, result);

@@ -97,7 +97,7 @@ inline void preemphasize(const MfccTables& t, float* noise) {
 }
 
 // Mean and energy of the noisy frame in lane i, which begins at y.
-inline void noisy_sums(const MfccTables& t, const float* y, const float* noise, int i, double base, float& offset,
+inline void noisy_sums(const MfccTables& t, const float* y, const float* noise, int i, double base, float& mean,
                        float& energy) {
   double total = 0, square = 0;
   for (long n = 0; n < t.length; ++n) {
@@ -105,7 +105,7 @@ inline void noisy_sums(const MfccTables& t, const float* y, const float* noise, 
     total += v;
     square += v * v;
   }
-  frame_statistics(t, total, square, base, offset, energy);
+  frame_statistics(t, total, square, base, mean, energy);
 }
 
 }  // namespace

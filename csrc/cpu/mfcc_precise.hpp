@@ -20,10 +20,11 @@ inline long precise_samples(const MfccTables& t) {
 }
 inline long precise_stride(const MfccTables& t) { return (t.length + D - 1L) / D * D; }
 
-// Windowed samples of the frame that begins at sample `begin`. `noise` is that of its lane, or null.
+// Windowed samples of the frame that begins at sample `begin`, and its energy. `noise` is that of its lane, or
+// null.
 template <class T>
 void precise_frame(const MfccTables& t, const Stream<T>& in, std::int64_t begin, const float* noise, double* samples,
-                   double* row) {
+                   double* row, float& energy) {
   double* const y = samples + 1;
   fill(in, begin, t.length, y);
   double mean = 0;
@@ -38,6 +39,16 @@ void precise_frame(const MfccTables& t, const Stream<T>& in, std::int64_t begin,
   for (long n = 0; n < t.length; n += D)
     store(row + n, ((load(y + n) - mean) - t.preemph * (load(y + n - 1) - mean)) * load(t.window64 + n));
   for (long n = 0; noise && n < t.length; ++n) row[n] += static_cast<double>(noise[n * V]) * t.window64[n];
+  const bool raw = t.energy == FrameEnergy::raw;
+  if ((raw && noise) || (!raw && t.energy != FrameEnergy::windowed)) return;
+  const double* const x = raw ? y : row;
+  const double offset = raw ? mean : 0;
+  double square = 0;
+  Vd squares{};
+  long n = 0;
+  for (; n + D <= t.length; n += D) squares += (load(x + n) - offset) * (load(x + n) - offset);
+  for (; n < t.length; ++n) square += (x[n] - offset) * (x[n] - offset);
+  energy = static_cast<float>(square + sum_lanes<double>(squares)) * (raw ? t.raw_gain : t.windowed_gain);
 }
 
 // |X[k]|^2 by convolution with a chirp. The chirp that would follow does not change it.

@@ -134,10 +134,9 @@ inline void accumulate(const float* y, long n, Sums& s) {
   }
 }
 
-// From the sums of a frame's samples less base: the preemphasis of its mean, and its energy.
-inline void frame_statistics(const MfccTables& t, double total, double square, double base, float& offset,
+// From the sums of a frame's samples less base: what is to be subtracted from each, and the energy.
+inline void frame_statistics(const MfccTables& t, double total, double square, double base, float& mean,
                              float& energy) {
-  float mean;
   if (t.remove_dc) {
     mean = static_cast<float>(total / t.length);
     square -= total * total / t.length;
@@ -145,7 +144,6 @@ inline void frame_statistics(const MfccTables& t, double total, double square, d
     mean = static_cast<float>(-base);
     square += 2 * base * total + base * base * t.length;
   }
-  offset = t.keep * mean;
   energy = static_cast<float>(square) * t.raw_gain;
 }
 

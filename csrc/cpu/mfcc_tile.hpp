@@ -78,8 +78,8 @@ Scratch scratch_of(const MfccTables& t, const Layout& l, void* workspace, int wo
 
 // ---- sums
 
-// Float64 sums of every hop block, then of every frame: its mean's preemphasis and its energy.
-void frame_sums(const MfccTables& t, const Scratch& s, int frames, double base, float* offset) {
+// Float64 sums of every hop block, then of every frame: its mean and its energy.
+void frame_sums(const MfccTables& t, const Scratch& s, int frames, double base, float* mean) {
   const long whole = t.length / t.shift, part = t.length % t.shift;
   for (long b = 0; b < frames + whole; ++b) {
     const float* const y = s.y + b * t.shift;
@@ -100,7 +100,7 @@ void frame_sums(const MfccTables& t, const Scratch& s, int frames, double base, 
   }
   for (int f = 0; f < mfcc_tile; ++f) {
     if (f >= frames) {
-      offset[f] = 0;
+      mean[f] = 0;
       s.log_energy[f] = 1;
       continue;
     }
@@ -112,7 +112,7 @@ void frame_sums(const MfccTables& t, const Scratch& s, int frames, double base, 
     }
     sum += load(at);
     squares += load(at + D);
-    frame_statistics(t, sum_lanes<double>(sum), sum_lanes<double>(squares), base, offset[f], s.log_energy[f]);
+    frame_statistics(t, sum_lanes<double>(sum), sum_lanes<double>(squares), base, mean[f], s.log_energy[f]);
   }
 }
 

@@ -74,6 +74,8 @@ def plan_of(op: str, kind: str, sample_rate: Any, options: Any, changes: dict[st
 def samples_of(op: str, wave: Any, name: str = "wave") -> np.ndarray:
     """A 1-D wave of any layout and byte order as a contiguous native one; copied only when it is not one already."""
     door = Door(op)
+    if isinstance(wave, np.ma.MaskedArray):
+        door.type_error(f"{name} must be a plain NumPy array, got a masked one: fill it first")
     if not isinstance(wave, np.ndarray):
         door.type_error(f"{name} must be a NumPy array, got {type(wave).__name__}")
     if wave.ndim != 1:

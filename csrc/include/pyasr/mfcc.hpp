@@ -82,6 +82,8 @@ struct MfccTables {
   const float* mel_weight;  // [mel_offset[M]]
   const float* mel_trust;   // [M] the least energy of a filter, in parts of the sum of the spectrum, that a float32 FFT
                             // gives to 2e-4; 0 where the result is no log
+  float bin_trust;          // the same for a bin of a spectrogram
+  float drift_trust;        // what an offset of 1 in rounded samples counts for in that sum
   const float* dct;         // [M, C], lifter folded in, and 16 floats more
 };
 

@@ -38,6 +38,15 @@ def clip_sgd(
     nonfinite: str = "skip",
     threads: int | None = None,
 ) -> StepInfo: ...
+def ctc_align(
+    logits: np.ndarray,
+    lengths: np.ndarray,
+    labels: np.ndarray,
+    label_lengths: np.ndarray,
+    *,
+    blank: int = 0,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def ctc_loss(
     logits: np.ndarray,
     lengths: np.ndarray,

@@ -9,6 +9,7 @@ namespace pyasr::bind {
 void bind_probe(py::module_& m);
 void bind_cg(py::module_& m);
 void bind_clip_sgd(py::module_& m);
+void bind_align(py::module_& m);
 void bind_ctc(py::module_& m);
 void bind_rnn(py::module_& m);
 void bind_softmax(py::module_& m);
@@ -26,6 +27,7 @@ PYBIND11_MODULE(_cpu, m) {
   bind::bind_probe(m);
   bind::bind_cg(m);
   bind::bind_clip_sgd(m);
+  bind::bind_align(m);
   bind::bind_ctc(m);
   bind::bind_lstm(m);
   bind::bind_rnn(m);

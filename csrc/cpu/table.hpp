@@ -1,5 +1,6 @@
 // One table of kernels per instruction set. A new family adds its struct here and in table.cpp.
 #pragma once
+#include "pyasr/align.hpp"
 #include "pyasr/cg.hpp"
 #include "pyasr/clip_sgd.hpp"
 #include "pyasr/ctc.hpp"
@@ -18,6 +19,7 @@ struct Table {
   const Cg* cg;
   const ClipSgd* clip_sgd;
   const Ctc* ctc;
+  const Align* align;
   const Softmax* softmax;
   const Mfcc* mfcc;
   const Lstm* lstm;

@@ -15,10 +15,11 @@ from pyasr.ops._op import Row
 
 
 def check(
-    logits: Any, lengths: Any, labels: Any, label_lengths: Any, blank: Any, zero_infinity: Any, threads: Any
-) -> None:
+    logits: Any, lengths: Any, labels: Any, label_lengths: Any, blank: Any, zero_infinity: Any, threads: Any, *,
+    op: str = "ctc_loss",
+) -> None:  # fmt: skip
     """Raise for bad arguments. Of labels [B,U] only the first label_lengths[b] of row b are looked at."""
-    door = Door("ctc_loss")
+    door = Door(op)
     door.array("logits", logits, FLOATS)
     door.read("logits", logits, "T B V", logits.dtype)
     door.read("lengths", lengths, "B", INT32)

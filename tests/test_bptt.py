@@ -115,7 +115,7 @@ def test_torch_with_detached_states_gives_the_same(backend, kind, bptt):
     torch = pytest.importorskip("torch", reason="torch is the outside oracle")
     params, layer, x, rng = built(backend, kind, 2)
     module = {"lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}[kind](5, 3, num_layers=2).double()
-    layer.load_torch({k: v.detach() for k, v in module.state_dict().items()})
+    layer.load_state_dict({k: v.detach() for k, v in module.state_dict().items()})
     lengths = np.full(len(LENGTHS), T, np.int32)
     dy = rng.standard_normal((T, len(LENGTHS), 3))
     there, state, parts = torch.from_numpy(x.copy()).requires_grad_(), None, []

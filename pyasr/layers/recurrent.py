@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from pyasr._optional import need
 from pyasr.layers._layer import EVAL, Layer, Mode
+from pyasr.ops._compare import on_host
 from pyasr.ops._door import Door
 from pyasr.params import Initializer, Params, lstm_bias, uniform, zeros
 
@@ -112,25 +115,54 @@ class _Recurrent(Layer):
             dy.append(part)
         return self._joined(dy)
 
-    def load_torch(self, state: Mapping[str, Any]) -> None:
-        """Copy the weights of torch's module of the same sizes in; `state` is its state_dict() with NumPy arrays or CPU tensors.
-
-        torch's two biases are added, its `_reverse` entries become the second direction; nothing is permuted.
-
-        Raises KeyError for a missing entry and ValueError for one of another shape, naming it.
-        """
+    def _torch_names(self) -> Iterator[tuple[Any, tuple[str, ...]]]:
+        """Each weight of one direction of one layer, and the names whose sum it is in torch's module."""
         for k in range(self.num_layers):
             for s, suffix in enumerate(("", "_reverse")[: self.directions]):
                 w_ih, w_hh, bias = (w[s] for w in self._weights(k, self.params.value))
-                parts = ((w_ih, ("weight_ih",)), (w_hh, ("weight_hh",)), (bias, ("bias_ih", "bias_hh")))
-                for view, names in parts:
-                    arrays = [np.asarray(state[f"{n}_l{k}{suffix}"]) for n in names]
-                    for n, a in zip(names, arrays, strict=True):
-                        if a.shape != view.shape:
-                            raise ValueError(
-                                f"load_torch: {n}_l{k}{suffix} must have shape {tuple(view.shape)}, got {a.shape}"
-                            )
-                    view[...] = self.params.ops.xp.asarray(sum(arrays))
+                yield w_ih, (f"weight_ih_l{k}{suffix}",)
+                yield w_hh, (f"weight_hh_l{k}{suffix}",)
+                yield bias, (f"bias_ih_l{k}{suffix}", f"bias_hh_l{k}{suffix}")
+
+    def load_state_dict(self, state: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> None:
+        """Copy the weights of torch's module of the same sizes in, nothing permuted: torch's two biases are added, its `_reverse`
+        entries become the second direction.
+
+        state is its state_dict() with NumPy arrays or CPU tensors, or a safetensors file of one; of a larger model, prefix is
+        what its names begin with ("encoder."). Nothing is copied unless all of it fits.
+
+        Raises KeyError for a missing entry, ValueError for one of another shape or with a NaN, naming it, FileNotFoundError, and
+        ImportError naming the extra when safetensors is missing.
+        """
+        tensors: Mapping[str, Any]
+        tensors = need("safetensors.numpy").load_file(state) if isinstance(state, (str, os.PathLike)) else state
+        copies = []
+        for view, names in self._torch_names():
+            arrays = []
+            for name in names:
+                a = np.asarray(tensors[prefix + name])
+                if a.shape != view.shape:
+                    raise ValueError(
+                        f"load_state_dict: {prefix + name} must have shape {tuple(view.shape)}, got {a.shape}"
+                    )
+                if not np.isfinite(a).all():
+                    raise ValueError(f"load_state_dict: {prefix + name} must be finite, got a NaN or infinity")
+                arrays.append(a)
+            copies.append((view, np.sum(arrays, axis=0)))
+        for view, a in copies:
+            view[...] = self.params.ops.xp.asarray(a)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The weights under the names of torch's module of the same sizes, copies; the bias is bias_ih, and bias_hh is zero.
+
+        `torch.nn.LSTM.load_state_dict` takes it once its arrays are tensors, and `load_state_dict` gives the same bits back.
+        """
+        state = {}
+        for view, names in self._torch_names():
+            state[names[0]] = np.array(on_host(view))
+            for name in names[1:]:
+                state[name] = np.zeros_like(state[names[0]])
+        return state
 
 
 class Lstm(_Recurrent):

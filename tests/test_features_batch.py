@@ -114,3 +114,32 @@ def test_loud_int16_waves_beside_a_bad_one_are_not_blamed():
 def test_bad_input(waves, changes, error, text):
     with pytest.raises(error, match=f"^features.batch: .*({text})"):
         batch(waves, 16000, **changes)
+
+
+@pytest.mark.parametrize("layout", ["BTF", "TBF", "concatenated"])
+def test_features_go_where_they_are_wanted(layout):
+    waves = [NOISE[:3000], NOISE[:300], NOISE[100:5000]]
+    want, counts = pyasr.features.batch(waves, 16000, layout=layout)
+    out = np.full(want.shape, np.nan, np.float32)
+    got, again = pyasr.features.batch(waves, 16000, layout=layout, out=out)
+    assert got is out
+    np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(again, counts)
+    for bad, error, text in (
+        (np.zeros((2, *want.shape[1:]), np.float32), ValueError, r"out must have shape \("),
+        (want.astype(np.float64), TypeError, "out must have dtype float32, got float64"),
+        (np.asfortranarray(want), ValueError, "out must be C-contiguous"),
+        (want.tolist(), TypeError, "out must be a NumPy array, got list"),
+    ):
+        with pytest.raises(error, match="^features.batch: " + text):
+            pyasr.features.batch(waves, 16000, layout=layout, out=bad)
+    want.flags.writeable = False
+    with pytest.raises(ValueError, match=r"^features\.batch: out must be writable"):
+        pyasr.features.batch(waves, 16000, layout=layout, out=want)
+
+
+def test_out_may_not_be_a_wave():
+    memory = np.zeros(98 * 13 + 16000, np.float32)
+    wave, out = memory[:16000], memory[8000 : 8000 + 98 * 13].reshape(1, 98, 13)
+    with pytest.raises(ValueError, match=r"^features\.batch: out and waves\[0\] must not share memory"):
+        pyasr.features.batch([wave], 16000, out=out)

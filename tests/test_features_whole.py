@@ -143,8 +143,8 @@ def test_milliseconds_replace_samples_by_name_and_as_options():
 def test_an_unknown_option_of_a_preset_names_the_nearest():
     with pytest.raises(TypeError, match=r"^preset: keyword must be one of .* got 'num_mel' .did you mean 'num_mels'"):
         pyasr.features.preset("kaldi", num_mel=40)
-    with pytest.raises(TypeError, match=r"^features.batch: keyword must be one of .* got 'out'"):
-        pyasr.features.batch([NOISE], 16000, out=np.zeros((1, 1, 13), np.float32))
+    with pytest.raises(TypeError, match=r"^features.batch: keyword must be one of .* got 'outs'"):
+        pyasr.features.batch([NOISE], 16000, outs=np.zeros((1, 1, 13), np.float32))
 
 
 def test_out_may_not_lie_in_a_strided_wave():

@@ -56,6 +56,15 @@ def _fill(
         rows[first[b] : first[b] + len(y) * step : step] = y
 
 
+def _own(door: Door, out: Any, shape: tuple[int, ...], waves: Sequence[Any]) -> np.ndarray:
+    """out, if the features may be written there."""
+    door.shape("out", door.array("out", out, np.float32), shape)
+    for b, wave in enumerate(waves):
+        if np.may_share_memory(wave, out):
+            door.value_error(f"out and waves[{b}] must not share memory")
+    return door.write("out", out, " ".join(map(str, shape)), np.float32)
+
+
 def batch(
     waves: Sequence[np.ndarray] | np.ndarray,
     sample_rate: float,
@@ -64,6 +73,7 @@ def batch(
     kind: str = "mfcc",
     lengths: np.ndarray | None = None,
     layout: str = "BTF",
+    out: np.ndarray | None = None,
     threads: int | None = None,
     nan: str = "raise",
     **changes: Any,
@@ -79,7 +89,8 @@ def batch(
     "concatenated"
               [ΣT, F] without padding; offsets [B + 1] int64: wave b has rows offsets[b] to offsets[b + 1]
 
-    A wave too short for a frame has none. No waves give B = T = 0.
+    A wave too short for a frame has none. No waves give B = T = 0. out, an array of that very shape, receives the features;
+    after an error its contents are undefined.
 
     Raises ValueError and TypeError as `pyasr.mfcc` does, naming the first wave that is wrong.
 
@@ -98,19 +109,22 @@ def batch(
     door.choice("layout", layout, LAYOUTS)
     door.choice("nan", nan, NAN)
     threads = door.threads(threads)
+    given = [waves] if isinstance(waves, np.ndarray) else waves
     waves = _waves(door, waves, lengths)
     frames = np.array([plan.options.num_frames(wave.size) for wave in waves], np.int64)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(frames)])
     total, longest, size = int(offsets[-1]), int(frames.max(initial=0)), len(waves)
+    shape: tuple[int, ...]
     if layout == "concatenated":
-        features = np.empty((total, plan.features), np.float32)
-        first, step = offsets[:-1].copy(), 1
+        shape, first, step = (total,), offsets[:-1].copy(), 1
     elif layout == "TBF":
-        features = np.zeros((longest, size, plan.features), np.float32)
-        first, step = np.arange(size), max(size, 1)
+        shape, first, step = (longest, size), np.arange(size), max(size, 1)
     else:
-        features = np.zeros((size, longest, plan.features), np.float32)
-        first, step = np.arange(size) * longest, 1
+        shape, first, step = (size, longest), np.arange(size) * longest, 1
+    shape = (*shape, plan.features)
+    features = np.empty(shape, np.float32) if out is None else _own(door, out, shape, given)
+    if len(shape) == 3 and total < longest * size:
+        features[...] = 0
     if size:
         _fill(waves, plan, features.reshape(-1, plan.features), first, step, threads, nan)
     return features, offsets if layout == "concatenated" else frames.astype(np.int32)

@@ -50,7 +50,7 @@ print(frames, resident("VmRSS") - first, resident("VmHWM") - first)
 
 def growth(*argv):
     command = [sys.executable, "-c", SCRIPT, *map(str, argv)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
     return tuple(map(int, done.stdout.split()))
 

@@ -17,6 +17,7 @@ NO_GRADIENT = {
     "mfcc": "features: nothing is trained below them",
     "fbank": "features: nothing is trained below them",
     "spectrogram": "features: nothing is trained below them",
+    "ctc_align": "the best path is a choice, not a number that moves with the logits",
     "clip_sgd": "the update itself",
     "cg": "a solver; its answer is checked by A·x = b",
 }

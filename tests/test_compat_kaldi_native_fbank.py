@@ -68,8 +68,9 @@ def test_every_public_name_is_there(name):
 
 @needs_peer
 def test_what_is_left_out_is_named():
-    classes = {n for n, value in vars(peer).items() if isinstance(value, type)}
-    assert classes == set(knf.__all__) | set(knf.LEFT_OUT)
+    names = {n for n, value in vars(peer).items() if callable(value) and not n.startswith("_")}
+    assert set(knf.__all__) <= names  # some of what is left out is newer than the peer here
+    assert names <= set(knf.__all__) | set(knf.LEFT_OUT)
     with pytest.raises(AttributeError, match="no attribute 'OnlineNemoFbank': it is left out"):
         _ = knf.OnlineNemoFbank
 

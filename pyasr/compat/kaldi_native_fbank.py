@@ -46,6 +46,10 @@ __all__ = [
 LEFT_OUT = (
     "FeatureWindowFunction", "IStft", "MelBanks", "NemoFbankOptions", "OnlineNemoFbank", "OnlineRawAudioSamples",
     "RawAudioSamplesOptions", "Rfft", "Stft", "StftConfig", "StftResult",
+    # since 1.23
+    "CmvnAccumulator", "CmvnOptions", "DeltaOptions", "FeatureTransform", "OnlinePitch", "PitchExtractionOptions",
+    "ProcessPitchOptions", "SpliceOptions", "apply_cmvn", "apply_cmvn_", "compute_and_process_kaldi_pitch",
+    "compute_cmvn_stats", "compute_deltas", "splice_frames", "transform_features",
 )
 # fmt: on
 

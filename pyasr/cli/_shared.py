@@ -96,6 +96,7 @@ def progress_bar(*more: Any) -> Iterator[tuple[Any, Callable[[str], None]]]:
     from pyasr._optional import need
 
     need("rich")
+    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
@@ -105,7 +106,8 @@ def progress_bar(*more: Any) -> Iterator[tuple[Any, Callable[[str], None]]]:
         TimeElapsedColumn(),
         TextColumn("left"),
     )
-    with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
+    # A console of its own: rich's common one stays what the first to ask found around it.
+    with Progress(*columns, TimeRemainingColumn(), transient=True, console=Console()) as progress:
         yield progress, lambda line: progress.console.print(line, highlight=False, markup=False)
 
 

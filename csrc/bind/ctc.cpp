@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "bind/labels.hpp"
+#include "bind/lattice.hpp"
 
 namespace pyasr::bind {
 namespace {
@@ -10,28 +10,18 @@ namespace {
 using namespace py::literals;
 
 struct Call {
-  py::handle logits, lengths, labels, label_lengths, blank, zero_infinity, threads;
+  Lattice lattice;
+  py::handle zero_infinity, threads;
 };
 
 // (loss, dlogits), and with_mass also the posteriors' sums [T,B] before they are made one.
 template <class T>
 py::tuple run(Door& door, const Call& call, bool with_mass) {
   CtcArgs<T> a{};
-  a.logits = door.read<T>("logits", call.logits, "T B V");
-  a.lengths = door.read<std::int32_t>("lengths", call.lengths, "B");
-  a.labels = door.read<std::int32_t>("labels", call.labels, "B U");
-  a.label_lengths = door.read<std::int32_t>("label_lengths", call.label_lengths, "B");
-  a.frames = door["T"];
-  a.B = door["B"];
-  a.V = door["V"];
-  a.U = door["U"];
-  if (a.V == 0) door.value_error("logits must have at least one symbol, got V = 0");
-  a.blank = static_cast<std::int32_t>(door.integer_in("blank", call.blank, 0, a.V - 1));
+  read_lattice<T>(door, call.lattice, a);
   a.zero_infinity = door.boolean("zero_infinity", call.zero_infinity);
   int workers = door.threads(call.threads);
-  door.lengths_within("lengths", a.lengths, a.B, a.frames, "T");
-  door.lengths_within("label_lengths", a.label_lengths, a.B, a.U, "U");
-  check_labels(door, a);
+  check_lattice(door, a);
 
   py::array loss = new_array<T>({a.B}), dlogits = new_array<T>({a.frames, a.B, a.V});
   a.loss = data<T>(loss);
@@ -42,11 +32,7 @@ py::tuple run(Door& door, const Call& call, bool with_mass) {
     a.mass = data<double>(sums);
     mass = sums;
   }
-  std::int64_t frames = 0, labels = 0;
-  for (std::int64_t b = 0; b < a.B; ++b) {
-    frames = std::max<std::int64_t>(frames, a.lengths[b]);
-    labels = std::max<std::int64_t>(labels, a.label_lengths[b]);
-  }
+  const std::int64_t frames = longest(a.lengths, a.B), labels = longest(a.label_lengths, a.B);
   if (workers > a.B) workers = std::max(1, static_cast<int>(a.B));
   const Ctc& op = *kernels().ctc;
   door.product({workers, frames + 64, labels + 64, 8 * static_cast<std::int64_t>(sizeof(T))});
@@ -65,7 +51,7 @@ template <bool WithMass>
 py::tuple ctc_loss(py::handle logits, py::handle lengths, py::handle labels, py::handle label_lengths, py::handle blank,
                    py::handle zero_infinity, py::handle threads) {
   Door door("ctc_loss");
-  const Call call{logits, lengths, labels, label_lengths, blank, zero_infinity, threads};
+  const Call call{{logits, lengths, labels, label_lengths, blank}, zero_infinity, threads};
   return door.float_type("logits", logits) == 'd' ? run<double>(door, call, WithMass)
                                                   : run<float>(door, call, WithMass);
 }

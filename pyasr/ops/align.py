@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pyasr.ops._op import Row
-from pyasr.ops.ctc import check, example, shifted
+from pyasr.ops.ctc import BENCHMARK_SIZE, SIZES, check, example, lattice_flops, log_softmax, shifted
 
 
 def best_path(y: np.ndarray, labels: np.ndarray, blank: int) -> np.ndarray | None:
@@ -59,7 +59,7 @@ def ctc_align(
                 continue
             y = logits[:frames, b].astype(np.float64)
             y = y - y.max(axis=1, keepdims=True)
-            log_y = y - np.log(np.exp(y).sum(axis=1, keepdims=True))
+            log_y = log_softmax(y)
             if np.isnan(log_y).any():
                 log_p[b] = scores[:frames, b] = np.nan
                 continue
@@ -83,27 +83,15 @@ def align_bytes(logits: np.ndarray, *_: Any, **__: Any) -> float:
 def align_flops(
     logits: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray, **_: Any
 ) -> float:
-    cells = float(np.sum(lengths.astype(np.float64) * (2.0 * label_lengths + 1)))
-    return 20.0 * float(lengths.sum()) * logits.shape[2] + 4.0 * cells
+    return lattice_flops(logits, lengths, label_lengths, 4.0)
 
 
 ROWS = (
     Row(
         reference=ctc_align,
         example=example,
-        sizes=(
-            (1, 1, 0, 1),
-            (3, 0, 2, 4),
-            (0, 3, 2, 5),
-            (9, 3, 0, 1),
-            (7, 4, 3, 2),  # mostly infeasible
-            (13, 5, 4, 29),
-            (31, 3, 17, 5),
-            (67, 3, 33, 29),
-            (5, 3, 2, 5000),
-            (211, 3, 65, 31),
-        ),
-        benchmark_size=(500, 32, 50, 32),
+        sizes=SIZES,
+        benchmark_size=BENCHMARK_SIZE,
         tolerance={"float32": 2e-6, "float64": 1e-12},
         reason="the path is found in float64 from the logits themselves; a score has the rounding of one softmax",
         bytes=align_bytes,

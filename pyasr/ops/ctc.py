@@ -139,30 +139,40 @@ def loss_bytes(logits: np.ndarray, *_: Any, **__: Any) -> float:
     return 2.0 * logits.nbytes
 
 
+def lattice_flops(logits: np.ndarray, lengths: np.ndarray, label_lengths: np.ndarray, per_cell: float) -> float:
+    """Of the softmax, and of the cells of every lattice."""
+    cells = float(np.sum(lengths.astype(np.float64) * (2.0 * label_lengths + 1)))
+    return 20.0 * float(lengths.sum()) * logits.shape[2] + per_cell * cells
+
+
 def loss_flops(
     logits: np.ndarray, lengths: np.ndarray, labels: np.ndarray, label_lengths: np.ndarray, **_: Any
 ) -> float:
-    cells = float(np.sum(lengths.astype(np.float64) * (2.0 * label_lengths + 1)))
-    return 20.0 * float(lengths.sum()) * logits.shape[2] + 60.0 * cells
+    return lattice_flops(logits, lengths, label_lengths, 60.0)
+
+
+# Frames, utterances, labels and symbols.
+SIZES = (
+    (1, 1, 0, 1),
+    (3, 0, 2, 4),
+    (0, 3, 2, 5),
+    (9, 3, 0, 1),
+    (7, 4, 3, 2),  # mostly infeasible
+    (13, 5, 4, 29),
+    (31, 3, 17, 5),
+    (67, 3, 33, 29),
+    (5, 3, 2, 5000),
+    (211, 3, 65, 31),
+)
+BENCHMARK_SIZE = (500, 32, 50, 32)
 
 
 ROWS = (
     Row(
         reference=ctc_loss,
         example=example,
-        sizes=(
-            (1, 1, 0, 1),
-            (3, 0, 2, 4),
-            (0, 3, 2, 5),
-            (9, 3, 0, 1),
-            (7, 4, 3, 2),  # mostly infeasible
-            (13, 5, 4, 29),
-            (31, 3, 17, 5),
-            (67, 3, 33, 29),
-            (5, 3, 2, 5000),
-            (211, 3, 65, 31),
-        ),
-        benchmark_size=(500, 32, 50, 32),
+        sizes=SIZES,
+        benchmark_size=BENCHMARK_SIZE,
         tolerance={"float32": 5e-6, "float64": 1e-11},
         reason="relative rounding of a cell grows with the square root of the frames",
         bytes=loss_bytes,

@@ -139,16 +139,22 @@ def test_reference_posteriors_sum_to_one_before_they_are_made_to():
 
 # So that renormalizing can hide no fault. In float32 the rounding of 2000 frames remains.
 @needs_cpp
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "sums", "whole"), [("float64", 1e-12, 1e-14, 1e-8), ("float32", 2e-5, 1e-5, 1e-6)]
+)
 @pytest.mark.parametrize("index", range(5))
-def test_native_posteriors_sum_to_one_before_they_are_made_to(index, dtype, tolerance):
+def test_native_posteriors_sum_to_one_before_they_are_made_to(index, dtype, tolerance, sums, whole):
     from pyasr import _cpu
 
     logits, labels, _ = MAKE["large_case"](index)
     lengths, label_lengths = i4(len(logits)), i4(labels.shape[1])
     _, grad, mass = _cpu._ctc_loss_and_mass(logits.astype(dtype), lengths, labels, label_lengths)
     assert np.abs(mass - 1).max() <= tolerance
-    assert np.abs(grad.sum(-1)).max() <= 1e-5
+    assert np.abs(grad.sum(-1, dtype=np.float64)).max() <= sums
+    log_y = log_softmax(logits[:, 0].astype(np.float64))
+    _, posterior, total = forward_backward(log_y, labels[0], 0)
+    want = np.exp(log_y) - posterior * total[:, None]  # the reference's, not made one either
+    assert relative(grad[:, 0], want) <= whole
 
 
 # edges
@@ -165,6 +171,45 @@ def test_labels_that_do_not_fit_have_no_gradient(column, frames, label, zero_inf
     loss, grad = one(column, np.ones((frames, 3)), label, zero_infinity=zero_infinity)
     assert loss == (0 if zero_infinity else np.inf)
     assert np.array_equal(grad, np.zeros((frames, 3)))
+
+
+NONE = -np.inf
+# frames, label, logits of the three symbols in every frame (blank first), probability, posteriors [T,3] or None for no path
+BY_HAND = {
+    "nothing in nothing": (0, (), [0, 0, 0], 1, np.zeros((0, 3))),
+    "a label in nothing": (0, (1,), [0, 0, 0], 0, None),
+    "repeats one frame short": (4, (1, 1, 1), [0, 0, 0], 0, None),
+    "repeats that just fit": (5, (1, 1, 1), [0, 0, 0], 3**-5, np.eye(3)[[1, 0, 1, 0, 1]]),
+    "labels that just fit": (3, (1, 2, 1), [0, 0, 0], 3**-3, np.eye(3)[[1, 2, 1]]),
+    "a run of one label": (3, (1,), [0, 0, 0], 6 / 27, np.array([[3, 3, 0], [2, 4, 0], [3, 3, 0]]) / 6),
+    "no label": (2, (), [0, 0, 0], 1 / 9, np.eye(3)[[0, 0]]),
+    "blanks alone": (4, (), [0, NONE, NONE], 1, np.eye(3)[[0] * 4]),
+    "blanks alone, but a label": (4, (2,), [0, NONE, NONE], 0, None),
+    "a needed label without a chance": (3, (1, 2), [0, 0, NONE], 0, None),
+    "a needed blank without a chance": (3, (1, 1), [NONE, 0, 0], 0, None),
+    "another label without a chance": (2, (1,), [0, 0, NONE], 3 / 4, np.array([[1, 2, 0], [1, 2, 0]]) / 3),
+    "no blank": (2, (2,), [NONE, 0, 0], 1 / 4, np.eye(3)[[2, 2]]),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lattices_by_hand_in_one_batch(column, dtype):
+    frames, labels, weights, chances, posteriors = zip(*BY_HAND.values(), strict=True)
+    T, B, U = max(frames), len(BY_HAND), max(map(len, labels))
+    logits, padded = np.full((T, B, 3), np.nan, dtype), np.full((B, U), -77, np.int32)
+    want = np.zeros((T, B, 3))
+    for b, (t, label, w, posterior) in enumerate(zip(frames, labels, weights, posteriors, strict=True)):
+        logits[:t, b], padded[b, : len(label)] = w, label
+        if posterior is not None:
+            want[:t, b] = np.exp(w) / np.exp(w).sum() - posterior
+    for zero_infinity in (False, True):
+        loss, grad = ctc(column, logits, frames, padded, [len(x) for x in labels], zero_infinity=zero_infinity)
+        expected = [-np.log(p) if p else 0.0 if zero_infinity else np.inf for p in chances]
+        rounding = 4 * np.finfo(dtype).eps
+        np.testing.assert_allclose(loss, expected, rtol=rounding, atol=rounding)
+        np.testing.assert_allclose(grad, want, rtol=0, atol=rounding)
+        assert not grad[:, np.array(chances) == 0].any()
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -273,6 +318,21 @@ def test_ten_thousand_frames(column):
     assert relative(grad, want_grad) <= 1e-5
 
 
+@needs_cpp
+@pytest.mark.parametrize("factor", [1, 50])
+def test_ten_thousand_frames_of_two_thousand_labels(factor):
+    rng, h = np.random.default_rng(5), 1e-5
+    logits, label = (factor * rng.standard_normal((10_000, 30))).astype(np.float32), rng.integers(1, 30, 2000)
+    loss, grad = one("cpp", logits, label)
+    wide = logits.astype(np.float64)
+    want_loss, want = one("cpp", wide, label)
+    assert np.isfinite(want_loss) and np.isfinite(want).all() and np.abs(want.sum(1)).max() <= 1e-14
+    np.testing.assert_allclose(loss, want_loss, rtol=1e-6)
+    assert relative(grad, want) <= 2e-6
+    up, down = (one("cpp", wide + sign * h * want, label)[0] for sign in (1, -1))  # of its own size along itself
+    np.testing.assert_allclose((up - down) / (2 * h), (want * want).sum(), rtol=1e-7)
+
+
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_utterance_does_not_depend_on_its_neighbors(column, dtype):
@@ -280,6 +340,9 @@ def test_an_utterance_does_not_depend_on_its_neighbors(column, dtype):
     lengths, label_lengths = [40, 33, 40, 7, 0], [19, 17, 0, 3, 0]
     logits, labels = rng.standard_normal((40, 5, 9)).astype(dtype), rng.integers(1, 9, (5, 19))
     loss, grad = ctc(column, logits, lengths, labels, label_lengths)
+    for threads in (1, 2, 4):
+        again = ctc(column, logits, lengths, labels, label_lengths, threads=threads)
+        assert [a.tobytes() for a in again] == [loss.tobytes(), grad.tobytes()]
     for b, (frames, count) in enumerate(zip(lengths, label_lengths, strict=True)):
         alone = one(column, logits[:frames, b], labels[b, :count])
         assert alone[0].tobytes() == loss[b].tobytes()

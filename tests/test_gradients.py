@@ -5,6 +5,7 @@ three verbs and needs nothing here; a loss row needs one entry in LOSSES; any ot
 """
 
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -100,6 +101,67 @@ def test_curvature_is_symmetric_positive_semidefinite_and_zero_where_masked(case
     masked = ~np.broadcast_to(used[..., None], loss.grad.shape).ravel()
     assert masked.any() and not matrix[masked].any() and not matrix[:, masked].any()
     assert not loss.grad.ravel()[masked].any()
+
+
+def by_all_paths(logits, blank):
+    """(probability [L], score [L, T·V]) of every labeling of logits [T,V], by all V^T paths; a score is the gradient of log p."""
+    T, V = logits.shape
+    paths = np.array(list(itertools.product(range(V), repeat=T)), int).reshape(V**T, T)
+    y = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    chance = y[np.arange(T), paths].prod(1)
+    spelled = {}
+    for i, path in enumerate(paths):
+        spelled.setdefault(tuple(k for k, _ in itertools.groupby(path) if k != blank), []).append(i)
+    p = np.array([chance[i].sum() for i in spelled.values()])
+    occupied = [np.einsum("p,ptv->tv", chance[i], np.eye(V)[paths[i]]) for i in spelled.values()]
+    return p, np.stack([(o / q - y).ravel() for o, q in zip(occupied, p, strict=True)])
+
+
+@pytest.mark.parametrize("column", [c for c in ("numpy", "cpp") if c in COLUMNS])
+@pytest.mark.parametrize(("frames", "symbols", "blank", "factor"), [
+    (1, 4, 0, 1), (2, 3, 1, 1), (4, 3, 0, 1), (4, 3, 2, 4), (5, 2, 0, 1), (3, 4, 3, 2),
+])  # fmt: skip
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_curvature_of_ctc_is_above_its_fisher_matrix(column, frames, symbols, blank, factor, reduction):
+    """F = E[s sᵀ] over all labelings l ~ p(l|x), s = ∇ log p(l|x): the part of the paths' covariance that the labels show."""
+    logits = factor * np.random.default_rng(frames + symbols).standard_normal((frames + 2, 3, symbols))
+    lengths = np.array([frames, 0, max(frames - 1, 1)], np.int32)
+    logits[np.arange(frames + 2)[:, None] >= lengths] = np.nan  # padding
+    labels = np.full((3, 1), -1, np.int32)
+    loss = Ctc(backend(column), blank, reduction=reduction)(logits, lengths, labels)
+    G = np.stack([loss.curvature(e.reshape(logits.shape)).ravel() for e in np.eye(logits.size)])
+    F = np.zeros((*logits.shape, *logits.shape))
+    for b in (0, 2):
+        t = lengths[b]
+        p, s = by_all_paths(logits[:t, b], blank)
+        assert abs(p.sum() - 1) <= 1e-13 and np.abs(p @ s).max() <= 1e-13
+        F[:t, b, :, :t, b] = ((s.T * p) @ s).reshape(t, symbols, t, symbols)
+    F = F.reshape(G.shape) / (3 if reduction == "mean" else 1)
+    np.testing.assert_array_equal(G, G.T)
+    assert np.linalg.eigvalsh(G).min() >= -1e-15
+    assert np.linalg.eigvalsh(G - F).min() >= -1e-12
+    masked = ~np.broadcast_to((np.arange(frames + 2)[:, None] < lengths)[..., None], logits.shape).ravel()
+    assert not G[masked].any() and not F[masked].any()
+    if frames == 1:  # a path is a labeling: nothing is hidden
+        np.testing.assert_allclose(G, F, rtol=0, atol=1e-15)
+    else:
+        assert 0.1 < np.trace(F) / np.trace(G) < 0.99
+
+
+@pytest.mark.parametrize("column", [c for c in ("numpy", "cpp") if c in COLUMNS])
+@pytest.mark.parametrize("zero_infinity", [False, True])
+def test_curvature_of_ctc_is_zero_without_an_alignment(column, zero_infinity):
+    logits = np.random.default_rng(3).standard_normal((4, 4, 3))
+    logits[:, 1, 2] = -np.inf  # needed there, and not needed by the last
+    logits[:, 3, 2] = -np.inf
+    lengths, labels = (
+        np.array([4, 4, 2, 4], np.int32),
+        np.array([[1, 1, 1], [2, -1, -1], [1, 1, -1], [1, 1, -1]], np.int32),
+    )
+    loss = Ctc(backend(column), zero_infinity=zero_infinity)(logits, lengths, labels)
+    Gv = loss.curvature(np.random.default_rng(4).standard_normal(logits.shape))
+    assert not loss.grad[:, :3].any() and not Gv[:, :3].any()
+    assert np.isfinite(Gv).all() and Gv[:, 3, :2].all() and not Gv[:, 3, 2].any()
 
 
 def test_curvature_of_cross_entropy_is_the_finite_difference_of_its_gradient():

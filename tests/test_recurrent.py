@@ -41,25 +41,31 @@ def example(family, T, B, D, H, S, dtype="float32", seed=0):
 
 
 @pytest.mark.parametrize("family", CPP)
-@pytest.mark.parametrize(("H", "S"), [(17, 2), (64, 1)])
-def test_a_sequence_does_not_see_its_neighbors(family, H, S):
+@pytest.mark.parametrize(("H", "S", "dtype"), [(17, 2, "float32"), (64, 1, "float32"), (13, 2, "float64")])
+def test_a_sequence_does_not_see_its_neighbors(family, H, S, dtype):
     forward, backward = ops_of(family, "cpp")
     jvp = getattr(backend("cpp"), f"{family}_jvp")
     T, B, D = 40, 23, 5
-    x, lengths, weights, states = example(family, T, B, D, H, S)
+    x, lengths, weights, states = example(family, T, B, D, H, S, dtype)
     rng = np.random.default_rng(1)
     lengths[:] = rng.integers(0, T + 1, B)
-    dy = rng.standard_normal((T, B, S * H)).astype("float32")
+    dy = rng.standard_normal((T, B, S * H)).astype(dtype)
     dends = [np.ascontiguousarray(s[:, ::-1]) for s in states]
 
-    def run(some):
+    def run(some, written=None, **threads):
         part = [np.ascontiguousarray(a[:, some]) for a in (x, dy, *states, *dends)]
         px, pdy, pstates, pdends = part[0], part[1], part[2 : 2 + len(states)], part[2 + len(states) :]
-        *out, saved = forward(px, lengths[some], *weights, *pstates)
-        back = backward(saved, pdy, *pdends, **zeros_like(*weights))
-        return [*out, *back, *jvp(saved, px, *weights, *pstates)]
+        *out, saved = forward(px, lengths[some], *weights, *pstates, **threads)
+        back = backward(saved, pdy, *pdends, **(written or zeros_like(*weights)), **threads)
+        return [*out, *back, *jvp(saved, px, *weights, *pstates, **threads)]
 
-    together = run(slice(None))
+    together, first = run(slice(None)), zeros_like(*weights)
+    run(slice(None), first, threads=1)
+    for threads in (2, 4):
+        written = zeros_like(*weights)
+        again = run(slice(None), written, threads=threads)
+        assert [a.tobytes() for a in again] == [a.tobytes() for a in together]
+        assert [a.tobytes() for a in written.values()] == [a.tobytes() for a in first.values()]
     for some in (slice(0, 1), slice(7, 9), slice(3, 16)):
         for a, b in zip(run(some), together, strict=True):
             assert a.tobytes() == np.ascontiguousarray(b[:, some]).tobytes()
@@ -160,6 +166,64 @@ def test_backward_adds(family, column):
         np.testing.assert_array_equal(a, b)
     for name in once:
         np.testing.assert_allclose(twice[name], 2 * once[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("family", "column"), FAMILY_COLUMNS)
+@pytest.mark.parametrize("S", [1, 2])
+def test_stacked_layers_and_their_gradients_agree_with_torch(family, column, S):
+    """Two layers over packed sequences of unsorted lengths, from states of their own, in float32 against float64."""
+    torch = pytest.importorskip("torch", reason="torch is the outside oracle")
+    T, B, D, H = 37, 6, 11, 21
+    forward, backward = ops_of(family, column)
+    x, lengths, lower, low_states = example(family, T, B, D, H, S)
+    _, _, upper, high_states = example(family, T, B, S * H, H, S, seed=1)
+    lower[1] /= 2  # else the RNN is chaotic and grows every rounding
+    upper[0] /= 2
+    upper[1] /= 2
+    lengths[:] = (29, 37, 1, 2, 37, 18)
+    rng = np.random.default_rng(2)
+    dy = rng.standard_normal((T, B, S * H)).astype("float32")
+    dends = [rng.standard_normal((2 * S, B, H)).astype("float32") for _ in low_states]
+
+    module = {"lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}[family](D, H, 2, bidirectional=S == 2).double()
+    leaves = [[torch.from_numpy(w.astype("f8")).requires_grad_() for w in layer] for layer in (lower, upper)]
+    named = {}
+    for k, layer in enumerate(leaves):
+        for s, suffix in enumerate(("", "_reverse")[:S]):
+            for name, w in zip(("weight_ih", "weight_hh", "bias_ih"), layer, strict=True):
+                named[f"{name}_l{k}{suffix}"] = w[s]
+            named[f"bias_hh_l{k}{suffix}"] = torch.zeros_like(layer[2][s])
+    there = torch.from_numpy(x.astype("f8")).requires_grad_()
+    starts = [
+        torch.from_numpy(np.concatenate(pair).astype("f8")).requires_grad_()
+        for pair in zip(low_states, high_states, strict=True)
+    ]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(there, torch.from_numpy(lengths).long(), enforce_sorted=False)
+    start = tuple(starts) if len(starts) == 2 else starts[0]
+    out, ends = torch.func.functional_call(module, named, (packed, start))
+    ends = ends if len(starts) == 2 else (ends,)
+    want_y, _ = torch.nn.utils.rnn.pad_packed_sequence(out, total_length=T)
+    (
+        (want_y * torch.from_numpy(dy)).sum()
+        + sum((e * torch.from_numpy(d)).sum() for e, d in zip(ends, dends, strict=True))
+    ).backward()
+
+    middle, *low_ends, low_saved = forward(x, lengths, *lower, *low_states)
+    y, *high_ends, high_saved = forward(middle, lengths, *upper, *high_states)
+    low_written, high_written = zeros_like(*lower), zeros_like(*upper)
+    dmiddle, *high_starts = backward(high_saved, dy, *(d[S:] for d in dends), **high_written)
+    dx, *low_starts = backward(low_saved, dmiddle, *(d[:S] for d in dends), **low_written)
+    pairs = {"y": (y, want_y), "dx": (dx, there.grad)}
+    for letter, low, high, want in zip(STATES[family], low_ends, high_ends, ends, strict=True):
+        pairs[f"{letter}n"] = (np.concatenate([low, high]), want)
+    for letter, low, high, want in zip(STATES[family], low_starts, high_starts, starts, strict=True):
+        pairs[f"d{letter}0"] = (np.concatenate([low, high]), want.grad)
+    for k, (written, layer) in enumerate(zip((low_written, high_written), leaves, strict=True)):
+        pairs |= {f"{name}_l{k}": (a, w.grad) for (name, a), w in zip(written.items(), layer, strict=True)}
+    for name, (got, want) in pairs.items():
+        want = want.detach().numpy()
+        error = np.linalg.norm(got - want) / np.linalg.norm(want)
+        assert error <= 5e-6, f"{name} differs by {error:.1e}"
 
 
 @pytest.mark.parametrize("family", CPP)

@@ -47,6 +47,20 @@ def ctc_align(
     blank: int = 0,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+def ctc_beam(
+    logits: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    width: int = 16,
+    blank: int = 0,
+    length_bonus: float = 0.0,
+    n_best: int = 1,
+    min_log_p: float | None = None,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
+def ctc_greedy(
+    logits: np.ndarray, lengths: np.ndarray, *, blank: int = 0, threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]: ...
 def ctc_loss(
     logits: np.ndarray,
     lengths: np.ndarray,

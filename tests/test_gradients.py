@@ -18,6 +18,8 @@ NO_GRADIENT = {
     "mfcc": "features: nothing is trained below them",
     "fbank": "features: nothing is trained below them",
     "spectrogram": "features: nothing is trained below them",
+    "ctc_beam": "labels are a choice; the gradient of their probability is that of ctc_loss",
+    "ctc_greedy": "labels are a choice",
     "ctc_align": "the best path is a choice, not a number that moves with the logits",
     "clip_sgd": "the update itself",
     "cg": "a solver; its answer is checked by A·x = b",

@@ -19,6 +19,18 @@ void check_labels(const Door& door, const T& a) {
     }
 }
 
+// What every op over the frames of a batch reads; lengths are looked at by lengths_within.
+template <class T, class Args>
+void read_frames(Door& door, py::handle logits, py::handle lengths, py::handle blank, Args& a) {
+  a.logits = door.read<T>("logits", logits, "T B V");
+  a.lengths = door.read<std::int32_t>("lengths", lengths, "B");
+  a.frames = door["T"];
+  a.B = door["B"];
+  a.V = door["V"];
+  if (a.V == 0) door.value_error("logits must have at least one symbol, got V = 0");
+  a.blank = static_cast<std::int32_t>(door.integer_in("blank", blank, 0, a.V - 1));
+}
+
 // The lattice's arguments into CtcArgs or AlignArgs, all checked.
 struct Lattice {
   py::handle logits, lengths, labels, label_lengths, blank;

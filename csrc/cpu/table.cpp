@@ -13,13 +13,26 @@ extern const Cg cg;
 extern const ClipSgd clip_sgd;
 extern const Ctc ctc;
 extern const Align align;
+extern const Greedy greedy;
+extern const Beam beam;
 extern const Rnn rnn;
 extern const Softmax softmax;
 extern const Lstm lstm;
 extern const Mfcc mfcc;
 
 extern const Table table;
-const Table table = {
-    PYASR_STRING(PYASR_ISA), lanes<float>, &probe, &cg, &clip_sgd, &ctc, &align, &softmax, &mfcc, &lstm, &rnn};
+const Table table = {PYASR_STRING(PYASR_ISA),
+                     lanes<float>,
+                     &probe,
+                     &cg,
+                     &clip_sgd,
+                     &ctc,
+                     &align,
+                     &greedy,
+                     &beam,
+                     &softmax,
+                     &mfcc,
+                     &lstm,
+                     &rnn};
 
 }  // namespace pyasr::cpu::PYASR_ISA

@@ -1,9 +1,11 @@
 // One table of kernels per instruction set. A new family adds its struct here and in table.cpp.
 #pragma once
 #include "pyasr/align.hpp"
+#include "pyasr/beam.hpp"
 #include "pyasr/cg.hpp"
 #include "pyasr/clip_sgd.hpp"
 #include "pyasr/ctc.hpp"
+#include "pyasr/greedy.hpp"
 #include "pyasr/lstm.hpp"
 #include "pyasr/mfcc.hpp"
 #include "pyasr/probe.hpp"
@@ -20,6 +22,8 @@ struct Table {
   const ClipSgd* clip_sgd;
   const Ctc* ctc;
   const Align* align;
+  const Greedy* greedy;
+  const Beam* beam;
   const Softmax* softmax;
   const Mfcc* mfcc;
   const Lstm* lstm;

@@ -1,4 +1,4 @@
-"""From scores to symbols."""
+"""The best path through the frames, free or through known labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyasr.ops import backend
 from pyasr.ops._door import FLOATS, Door
 
 
-def ctc_greedy(logits: Any, lengths: Any, *, blank: int = 0) -> list[list[int]]:
+def ctc_greedy(logits: Any, lengths: Any, *, blank: int = 0, threads: int | None = None) -> list[list[int]]:
     """The symbols of the best path of each utterance: the best symbol per frame, repeats merged, blanks removed.
 
     logits [T, B, V] float32 or float64, lengths [B] int32; frames from lengths[b] on are not read. At equal scores the lower
@@ -30,15 +30,9 @@ def ctc_greedy(logits: Any, lengths: Any, *, blank: int = 0) -> list[list[int]]:
     if door.instance("logits", logits, np, FLOATS).ndim != 3 or logits.shape[2] == 0:
         door.value_error(f"logits must have shape (T, B, V) with V > 0, got {logits.shape}")
     door.sequence_lengths(lengths, np, *logits.shape[:2])
-    blank = door.integer("blank", blank, 0, logits.shape[2] - 1)
-    best = logits.argmax(axis=2)
-    texts = []
-    for b, n in enumerate(lengths):
-        path = best[:n, b]
-        starts = np.ones(len(path), bool)
-        starts[1:] = path[1:] != path[:-1]
-        texts.append(path[starts & (path != blank)].tolist())
-    return texts
+    logits, lengths = np.ascontiguousarray(logits), np.ascontiguousarray(lengths)
+    labels, counts = backend().ctc_greedy(logits, lengths, blank=blank, threads=threads)
+    return [row[:n].tolist() for row, n in zip(labels, counts, strict=True)]
 
 
 class Span(NamedTuple):

@@ -84,7 +84,7 @@ def loss_of(logits, labels):
 
 def test_the_probability_of_a_hypothesis_is_at_most_that_of_its_labels():
     logits, lengths = stream("loss").standard_normal((30, 3, 7)), np.array([30, 21, 9], np.int32)
-    for scale, lost in ((1.0, 3.0), (5.0, 0.05)):  # nats of paths that a beam may have missed
+    for scale, lost in ((1.0, 3.0), (5.0, 0.3)):  # nats of paths that a beam may have missed
         for b, found in enumerate(ctc_beam(scale * logits, lengths, width=50, n_best=20)):
             losses = [loss_of(scale * logits[: lengths[b], b], h.labels) for h in found]
             assert all(h.log_p <= 1e-9 - loss for h, loss in zip(found, losses, strict=True))
@@ -165,14 +165,15 @@ def test_a_frame_without_a_softmax_loses_its_utterance_alone(column, bad):
 
 
 def test_long_utterances_keep_their_digits():
-    frames = 20_000
+    frames = 5_000
     said = np.arange(frames) // 10 % 4
     logits = 9 * np.eye(4)[said][:, None] + 0.1 * stream("long").standard_normal((frames, 1, 4))
     lengths = np.array([frames], np.int32)
-    best = ctc_beam(logits, lengths, width=8)[0][0]
+    best = ctc_beam(logits, lengths, width=3)[0][0]
     assert best.labels == ctc_greedy(logits, lengths)[0]
-    assert best.log_p == pytest.approx(-loss_of(logits[:, 0], best.labels), rel=0.01)
-    assert best.log_p <= 1e-9 - loss_of(logits[:, 0], best.labels)
+    assert -1.0 < best.log_p + loss_of(logits[:, 0], best.labels) <= 1e-9
+    _, _, _, log_p, _ = backend("numpy").ctc_beam(logits, lengths, width=3)
+    assert best.log_p == pytest.approx(log_p[0, 0], rel=1e-11)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,12 @@ _PUBLIC = {
     "cg": "pyasr.newton",
     "clip_sgd": "pyasr.optim",
     "ctc_loss": "pyasr.losses",
+    "hmm_forward_backward": "pyasr.hmm",
     "load": "pyasr.audio",
     "mfcc": "pyasr.features",
     "fbank": "pyasr.features",
     "spectrogram": "pyasr.features",
+    "viterbi": "pyasr.hmm",
     "wer": "pyasr.scoring",
     "MfccOptions": "pyasr.features",
     "OnlineFeatures": "pyasr.features",
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from pyasr.features import fbank as fbank
     from pyasr.features import mfcc as mfcc
     from pyasr.features import spectrogram as spectrogram
+    from pyasr.hmm import hmm_forward_backward as hmm_forward_backward
+    from pyasr.hmm import viterbi as viterbi
     from pyasr.losses import ctc_loss as ctc_loss
     from pyasr.newton import cg as cg
     from pyasr.ops import backend as backend

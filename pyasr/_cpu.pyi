@@ -80,6 +80,15 @@ def fbank(
     nan: str = "raise",
     first_frame: int = 0,
 ) -> np.ndarray: ...
+def hmm_forward_backward(
+    log_emissions: np.ndarray,
+    lengths: np.ndarray,
+    log_initial: np.ndarray,
+    log_transitions: np.ndarray,
+    log_final: np.ndarray | None = None,
+    *,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def lstm_backward(
     saved: LstmSaved,
     dy: np.ndarray,
@@ -168,6 +177,15 @@ def spectrogram(
     nan: str = "raise",
     first_frame: int = 0,
 ) -> np.ndarray: ...
+def viterbi(
+    log_emissions: np.ndarray,
+    lengths: np.ndarray,
+    log_initial: np.ndarray,
+    log_transitions: np.ndarray,
+    log_final: np.ndarray | None = None,
+    *,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]: ...
 
 class LstmSaved:
     @property

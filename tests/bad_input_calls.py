@@ -153,9 +153,11 @@ PUBLIC: dict[str, Callable[[], Arguments]] = {
     "clip_sgd": like_row("clip_sgd"),
     "ctc_loss": like_row("ctc_loss"),
     "fbank": features,
+    "hmm_forward_backward": like_row("hmm_forward_backward"),
     "load": lambda: {"path": recording(), "sample_rate": 8000, "start": 0.0, "duration": 0.01},
     "mfcc": features,
     "spectrogram": features,
+    "viterbi": like_row("viterbi"),
     "wer": lambda: {"reference": "a b", "hypothesis": "a c"},
 }
 

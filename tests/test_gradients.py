@@ -21,6 +21,8 @@ NO_GRADIENT = {
     "ctc_beam": "labels are a choice; the gradient of their probability is that of ctc_loss",
     "ctc_greedy": "labels are a choice",
     "ctc_align": "the best path is a choice, not a number that moves with the logits",
+    "hmm_forward_backward": "its gradients are posteriors and counts: tests/test_hmm.py",
+    "viterbi": "the best path is a choice, not a number that moves with the emissions",
     "clip_sgd": "the update itself",
     "cg": "a solver; its answer is checked by A·x = b",
 }

@@ -13,6 +13,7 @@ void bind_align(py::module_& m);
 void bind_beam(py::module_& m);
 void bind_ctc(py::module_& m);
 void bind_greedy(py::module_& m);
+void bind_hmm(py::module_& m);
 void bind_rnn(py::module_& m);
 void bind_softmax(py::module_& m);
 void bind_lstm(py::module_& m);
@@ -33,6 +34,7 @@ PYBIND11_MODULE(_cpu, m) {
   bind::bind_beam(m);
   bind::bind_ctc(m);
   bind::bind_greedy(m);
+  bind::bind_hmm(m);
   bind::bind_lstm(m);
   bind::bind_rnn(m);
   bind::bind_softmax(m);

@@ -18,43 +18,15 @@
 // Measured, T=500 B=32 U=50, one Zen 5 core: V=32 2.4 ms (torch 2.13 with its log_softmax 66), V=5000 39 ms (998).
 #include "pyasr/ctc.hpp"
 
-#include "cpu/softmax_row.hpp"
+#include "cpu/scaled.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
-constexpr double ln2 = 0.693147180559945309417;
-// The exponent of a cell that is zero, whatever its mantissa: pow2 of -inf, and of -inf - -inf, is 0.
-template <class T>
-constexpr T no_exponent = -static_cast<T>(__builtin_inf());
 // Finite logits beyond it count as it: its exponent is still finite.
 template <class T>
 constexpr T largest_logit = sizeof(T) == 4 ? static_cast<T>(2.3e38) : static_cast<T>(1.2e308);
 constexpr int normalize_every = 8, shift_every = 64;
-
-template <class T>
-PYASR_INLINE Scaled<T> add(Scaled<T> a, Scaled<T> b) {
-  const Vec<T> e = vmax(a.e, b.e);
-  return {a.m * pow2<T>(a.e - e) + b.m * pow2<T>(b.e - e), e};
-}
-template <class T>
-PYASR_INLINE Scaled<T> add(Scaled<T> a, Scaled<T> b, Scaled<T> c) {
-  const Vec<T> e = vmax(vmax(a.e, b.e), c.e);
-  return {a.m * pow2<T>(a.e - e) + b.m * pow2<T>(b.e - e) + c.m * pow2<T>(c.e - e), e};
-}
-// A mantissa in [1, 2).
-template <class T>
-PYASR_INLINE Scaled<T> normalized(Scaled<T> a) {
-  using F = Float<T>;
-  constexpr std::int64_t unit = std::int64_t{1} << F::fraction_bits;
-  constexpr T base = static_cast<T>(unit);  // base + i holds a small integer i in its fraction
-  const VecInt<T> bits = reinterpret_cast<VecInt<T>>(a.m);
-  const VecInt<T> one_bits = reinterpret_cast<VecInt<T>>(splat<T>(1));
-  const VecInt<T> base_bits = reinterpret_cast<VecInt<T>>(splat<T>(base));
-  const VecInt<T> fraction = VecInt<T>{} - 1 + unit;
-  return {reinterpret_cast<Vec<T>>((bits & fraction) | one_bits),
-          a.e + (reinterpret_cast<Vec<T>>((bits >> F::fraction_bits) | base_bits) - (base + F::bias))};
-}
 
 template <class T>
 PYASR_INLINE Vec<T> clamped(Vec<T> x) {
@@ -134,11 +106,6 @@ template <class T>
 PYASR_INLINE Scaled<T> masked(Scaled<T> a, const Scratch<T>& s, std::int64_t at) {
   return {a.m, a.e + load(s.skip + at)};
 }
-template <class T>
-PYASR_INLINE Scaled<T> times(Scaled<T> a, Scaled<T> b) {
-  return {a.m * b.m, a.e + b.e};
-}
-
 // The registers of a frame that hold a cell on some path.
 struct Range {
   std::int64_t begin, end;
@@ -156,8 +123,8 @@ void alpha_step(const Scratch<T>& s, T* frame, Scaled<T> blank, Range range) {
     const std::int64_t at = r * lanes<T>;
     T* record = frame + at * record_size;
     const Scaled<T> b = cells(s, blank_m, at), l = cells(s, label_m, at), before = cells(s, label_m, at - 1);
-    Scaled<T> next_b = times(add(b, before), blank);
-    Scaled<T> next_l = times(add(l, b, masked(before, s, at)), kept(record, emission_m));
+    Scaled<T> next_b = Sum<T>::times(Sum<T>::plus(b, before), blank);
+    Scaled<T> next_l = Sum<T>::times(Sum<T>::plus(l, b, masked(before, s, at)), kept(record, emission_m));
     if constexpr (Normalize) {
       next_b = normalized(next_b);
       next_l = normalized(next_l);
@@ -184,16 +151,17 @@ Occupancy<T> beta_step(const Scratch<T>& s, const T* frame, Scaled<T> blank, T t
     const std::int64_t at = r * lanes<T>;
     const T* record = frame + at * record_size;
     const Scaled<T> b = cells(s, blank_m, at), l = cells(s, label_m, at);
-    const Scaled<T> beta_b = add(b, l);
-    const Scaled<T> beta_l = add(l, cells(s, blank_m, at + 1), masked(cells(s, label_m, at + 1), s, at + 1));
+    const Scaled<T> beta_b = Sum<T>::plus(b, l);
+    const Scaled<T> beta_l = Sum<T>::plus(l, cells(s, blank_m, at + 1), masked(cells(s, label_m, at + 1), s, at + 1));
 
-    const Scaled<T> both_b = times(kept(record, blank_m), beta_b), both_l = times(kept(record, label_m), beta_l);
+    const Scaled<T> both_b = Sum<T>::times(kept(record, blank_m), beta_b),
+                    both_l = Sum<T>::times(kept(record, label_m), beta_l);
     const Vec<T> occupancy = both_l.m * pow2<T>(both_l.e - total);
     store(s.occupancy + at, occupancy);
     sum_label += occupancy;
     sum_blank += both_b.m * pow2<T>(both_b.e - total);
 
-    Scaled<T> next_b = times(beta_b, blank), next_l = times(beta_l, kept(record, emission_m));
+    Scaled<T> next_b = Sum<T>::times(beta_b, blank), next_l = Sum<T>::times(beta_l, kept(record, emission_m));
     if constexpr (Normalize) {
       next_b = normalized(next_b);
       next_l = normalized(next_l);

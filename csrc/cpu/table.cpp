@@ -19,6 +19,7 @@ extern const Rnn rnn;
 extern const Softmax softmax;
 extern const Lstm lstm;
 extern const Mfcc mfcc;
+extern const Hmm hmm;
 
 extern const Table table;
 const Table table = {PYASR_STRING(PYASR_ISA),
@@ -33,6 +34,7 @@ const Table table = {PYASR_STRING(PYASR_ISA),
                      &softmax,
                      &mfcc,
                      &lstm,
-                     &rnn};
+                     &rnn,
+                     &hmm};
 
 }  // namespace pyasr::cpu::PYASR_ISA

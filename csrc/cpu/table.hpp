@@ -6,6 +6,7 @@
 #include "pyasr/clip_sgd.hpp"
 #include "pyasr/ctc.hpp"
 #include "pyasr/greedy.hpp"
+#include "pyasr/hmm.hpp"
 #include "pyasr/lstm.hpp"
 #include "pyasr/mfcc.hpp"
 #include "pyasr/probe.hpp"
@@ -28,6 +29,7 @@ struct Table {
   const Mfcc* mfcc;
   const Lstm* lstm;
   const Rnn* rnn;
+  const Hmm* hmm;
 };
 
 // The table in use: the best that this CPU runs, or the one that PYASR_ISA names. Chosen at the first call; null when

@@ -1,8 +1,11 @@
 // hmm_forward_backward for models with missing or very unequal arcs: alpha, then beta fused with posteriors and counts.
 //
 // A cell is m * 2^e with an exponent of its own, as in ctc.cpp: in a chain, the states that the path must pass may lie
-// thousands of binary orders below those that the emissions alone would choose, and with one scale per frame they would
-// be zero. Cells are normalized at every frame, rows shifted every 64; offsets are added up in float64.
+// thousands of binary orders below those that the emissions alone would choose. Measured on a chain of 50 states that
+// ends in its last, T = 10000: with one scale per frame float32 has no right posterior left at emissions of deviation 3
+// nats, float64 none at 40; these cells are in float32 3e-8 of their norm off float64 logarithms at either, and no
+// posterior above 1e-6 by more than 8e-6 of itself. Cells are normalized at every frame, rows shifted every 64; offsets
+// are added up in float64.
 //
 // Arithmetic per frame and slot of a register: about 15 operations forward, 25 backward. Kept: 2 numbers per state and
 // frame.

@@ -27,6 +27,7 @@ ROOMS = {
     "data": ("audio text datasets augment batches decode scoring", "ops functions"),
     "training": ("train checkpoint runs recognizer distributed", "ops functions layers models data"),
     "compat": ("compat", "ops functions layers data"),
+    "exchange": ("onnx", "ops functions layers"),
     "command": ("cli __main__ info", "ops functions layers models data training compat"),
 }
 ROOM_OF = {module: room for room, (modules, _) in ROOMS.items() for module in modules.split()}

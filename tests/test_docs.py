@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -29,9 +30,11 @@ def examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
     for name in modules():
         module = importlib.import_module(name)
+        absent = name.startswith("pyasr.onnx") and importlib.util.find_spec("onnx") is None
+        marks = [pytest.mark.skip(reason="the extra [onnx] is not installed")] if absent else []
         for test in finder.find(module, name, globs={"np": np, "pyasr": pyasr}):
             if test.examples:
-                yield pytest.param(test, id=test.name)
+                yield pytest.param(test, id=test.name, marks=marks)
 
 
 @pytest.mark.parametrize("example", list(examples()))

@@ -157,15 +157,35 @@ Arcs<T, Fields> make_arcs(Carver& memory, const HmmArcs& list, std::int64_t N, c
 // One step: every cell is ⊕ over its arcs of the cells before. before(slot) is the register of cells at the other ends,
 // weight(slot) that of the arcs; each(register, slot, term) sees the terms; done(register, cell) takes what came of
 // them.
+template <class S, int Chains, class A, class Before, class Weight, class Each, class Done>
+PYASR_INLINE void step_registers(const A& arcs, std::int64_t r, typename S::Cell zero, const Before& before,
+                                 const Weight& weight, const Each& each, const Done& done) {
+  typename S::Cell sum[Chains];
+  std::int64_t begin[Chains];
+  for (int c = 0; c < Chains; ++c) {
+    sum[c] = zero;
+    begin[c] = arcs.begin[r + c];
+  }
+  math::meet_arcs<S, Chains>(
+      sum, static_cast<long>(arcs.begin[r + 1] - begin[0]), [&](int c, long k) { return before(begin[c] + k); },
+      [&](int c, long k) { return weight(begin[c] + k); },
+      [&](int c, long k, const typename S::Cell& term) { each(r + c, begin[c] + k, term); });
+  for (int c = 0; c < Chains; ++c) done(r + c, sum[c]);
+}
 template <class S, class A, class Before, class Weight, class Each, class Done>
 PYASR_INLINE void step(const A& arcs, typename S::Cell zero, const Before& before, const Weight& weight,
                        const Each& each, const Done& done) {
-  for (std::int64_t r = 0; r < arcs.registers; ++r) {
-    const std::int64_t begin = arcs.begin[r];
-    done(r, math::meet_arcs<S>(
-                zero, static_cast<long>(arcs.begin[r + 1] - begin), [&](long k) { return before(begin + k); },
-                [&](long k) { return weight(begin + k); },
-                [&](long k, const typename S::Cell& term) { each(r, begin + k, term); }));
+  for (std::int64_t r = 0; r < arcs.registers;) {
+    const std::int64_t* const at = arcs.begin + r;
+    const bool alike = r + 4 <= arcs.registers && at[4] - at[3] == at[1] - at[0] && at[3] - at[2] == at[1] - at[0] &&
+                       at[2] - at[1] == at[1] - at[0];
+    if (alike) {
+      step_registers<S, 4>(arcs, r, zero, before, weight, each, done);
+      r += 4;
+    } else {
+      step_registers<S, 1>(arcs, r, zero, before, weight, each, done);
+      ++r;
+    }
   }
 }
 

@@ -40,17 +40,18 @@ struct MaxProduct {
   }
 };
 
-// ⊕ over `count` arcs into a state: from(k) is the cell that arc k leaves, weight(k) its own. each(k, term) sees every
-// term.
-template <class S, class From, class Weight, class Each>
-PYASR_MATH typename S::Cell meet_arcs(typename S::Cell sum, long count, const From& from, const Weight& weight,
-                                      const Each& each) {
-  for (long k = 0; k < count; ++k) {
-    const typename S::Cell term = S::times(from(k), weight(k));
-    each(k, term);
-    sum = S::meet(sum, term, k);
-  }
-  return sum;
+// ⊕ over `count` arcs into each of Chains states: from(c, k) is the cell that arc k of state c leaves, weight(c, k) its
+// own; each(c, k, term) sees every term. A chain waits for its last sum, so several are taken at once.
+template <class S, int Chains, class From, class Weight, class Each>
+PYASR_MATH void meet_arcs(typename S::Cell (&sum)[Chains], long count, const From& from, const Weight& weight,
+                          const Each& each) {
+  for (long k = 0; k < count; ++k)
+#pragma GCC unroll 4
+    for (int c = 0; c < Chains; ++c) {
+      const typename S::Cell term = S::times(from(c, k), weight(c, k));
+      each(c, k, term);
+      sum[c] = S::meet(sum[c], term, k);
+    }
 }
 
 }  // namespace pyasr::math

@@ -7,6 +7,7 @@
 #include "pyasr/align.hpp"
 
 #include "cpu/softmax_row.hpp"
+#include "math/semiring.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
@@ -33,11 +34,12 @@ struct Best {
   double value;
   unsigned char way;
 };
+struct Ways {
+  PYASR_MATH static unsigned char way(long k) { return static_cast<unsigned char>(k); }
+};
 PYASR_INLINE Best best(double stay, double step, double skip) {
-  Best b{stay, 0};
-  if (step > b.value) b = {step, 1};
-  if (skip > b.value) b = {skip, 2};
-  return b;
+  using Max = math::MaxProduct<Ways, Best>;
+  return Max::meet(Max::meet({stay, 0}, {step, 0}, 1), {skip, 0}, 2);
 }
 
 template <class T>

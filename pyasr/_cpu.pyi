@@ -80,6 +80,38 @@ def fbank(
     nan: str = "raise",
     first_frame: int = 0,
 ) -> np.ndarray: ...
+def gru_backward(
+    saved: GruSaved,
+    dy: np.ndarray,
+    dhn: np.ndarray | None = None,
+    *,
+    dw_ih: np.ndarray,
+    dw_hh: np.ndarray,
+    dbias: np.ndarray,
+    need_dx: bool = True,
+    threads: int | None = None,
+) -> tuple[np.ndarray | None, np.ndarray]: ...
+def gru_forward(
+    x: np.ndarray,
+    lengths: np.ndarray,
+    w_ih: np.ndarray,
+    w_hh: np.ndarray,
+    bias: np.ndarray,
+    h0: np.ndarray | None = None,
+    *,
+    reverse: bool = False,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, GruSaved]: ...
+def gru_jvp(
+    saved: GruSaved,
+    dx: np.ndarray | None = None,
+    dw_ih: np.ndarray | None = None,
+    dw_hh: np.ndarray | None = None,
+    dbias: np.ndarray | None = None,
+    dh0: np.ndarray | None = None,
+    *,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]: ...
 def hmm_forward_backward(
     log_emissions: np.ndarray,
     lengths: np.ndarray,
@@ -98,6 +130,8 @@ def lstm_backward(
     dw_ih: np.ndarray,
     dw_hh: np.ndarray,
     dbias: np.ndarray,
+    dpeephole: np.ndarray | None = None,
+    dprojection: np.ndarray | None = None,
     need_dx: bool = True,
     threads: int | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]: ...
@@ -110,6 +144,12 @@ def lstm_forward(
     h0: np.ndarray | None = None,
     c0: np.ndarray | None = None,
     *,
+    peephole: np.ndarray | None = None,
+    projection: np.ndarray | None = None,
+    cell_clip: float = 0.0,
+    state_mask: np.ndarray | None = None,
+    keep_h: np.ndarray | None = None,
+    keep_c: np.ndarray | None = None,
     reverse: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, LstmSaved]: ...
@@ -122,6 +162,8 @@ def lstm_jvp(
     dh0: np.ndarray | None = None,
     dc0: np.ndarray | None = None,
     *,
+    dpeephole: np.ndarray | None = None,
+    dprojection: np.ndarray | None = None,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def mfcc(
@@ -186,6 +228,10 @@ def viterbi(
     *,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]: ...
+
+class GruSaved:
+    @property
+    def frames(self) -> Any: ...
 
 class LstmSaved:
     @property

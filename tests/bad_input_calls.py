@@ -34,27 +34,29 @@ EXEMPT = {
 
 
 @functools.cache
-def small_size(name: str) -> Any:
-    """The smallest size whose arrays have at least two entries along every axis, so that each axis can be spoiled."""
+def small_size(name: str, column: str) -> Any:
+    """A size that the column takes, with at least two entries along every axis, so that each axis can be spoiled; of those the
+    one with most arguments, then the smallest."""
     row = rows()[name]
 
-    def cost(size: Any) -> tuple[bool, int]:
+    def cost(size: Any) -> tuple[bool, int, int]:
         args, kwargs = row.example(np.random.default_rng(0), size, np.dtype(row.dtypes[0]))
         arrays = [a for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
         if "out" in inspect.signature(row.reference).parameters:
             arrays.append(row.reference(*args, **kwargs))
-        return any(min(a.shape) < 2 for a in arrays), sum(a.size for a in arrays)
+        return any(min(a.shape) < 2 for a in arrays), -len(args) - len(kwargs), sum(a.size for a in arrays)
 
-    return min(row.sizes, key=cost)
+    return min(row.sizes_of(column), key=cost)
 
 
 def dtype_of(row: Row) -> str:
     return "float32" if "float32" in row.dtypes else row.dtypes[0]
 
 
-def bound(row: Row, ops: Any) -> Arguments:
-    """New example arguments of a row, by name."""
-    args, kwargs = row.example(np.random.default_rng(0), small_size(row.name), np.dtype(dtype_of(row)))
+def bound(row: Row, ops: Any, column: str = "cpp") -> Arguments:
+    """New example arguments of a row, by name, of a size that the column takes."""
+    size = small_size(row.name, column)
+    args, kwargs = row.example(np.random.default_rng(0), size, np.dtype(dtype_of(row)))
     if row.prepare is not None:
         args = row.prepare(ops, args)
     signature = inspect.signature(row.reference)
@@ -63,15 +65,15 @@ def bound(row: Row, ops: Any) -> Arguments:
     return dict(signature.bind(*args, **kwargs).arguments)
 
 
-def foreign(row: Row, column: str) -> Iterator[tuple[str, str, Any]]:
+def foreign(row: Row, column: str, size_of: str) -> Iterator[tuple[str, str, Any]]:
     """(argument, case, value): opaque arguments that another column, family or dtype made."""
-    mine = bound(row, backend(column))
+    mine = bound(row, backend(column), size_of)
     for other in ("numpy", "cpp"):
         if other != column and why_not(other) is None and has(row, other):
-            for name, value in bound(row, backend(other)).items():
+            for name, value in bound(row, backend(other), size_of).items():
                 if type(value) is not type(mine[name]):
                     yield name, "of another column", value
-    args, kwargs = row.example(np.random.default_rng(0), small_size(row.name), np.dtype(row.dtypes[-1]))
+    args, kwargs = row.example(np.random.default_rng(0), small_size(row.name, size_of), np.dtype(row.dtypes[-1]))
     values = inspect.signature(row.reference).bind(*row.prepare(backend(column), args), **kwargs).arguments
     for name, value in values.items():
         if row.dtypes[-1] != dtype_of(row) and not isinstance(value, (np.ndarray, float, int, bool, str, tuple)):
@@ -79,7 +81,7 @@ def foreign(row: Row, column: str) -> Iterator[tuple[str, str, Any]]:
     for relative in rows().values():
         related = relative.name.partition("_")[0] == row.name.partition("_")[0]
         if relative.prepare is not None and not related and has(relative, column):
-            for name, value in bound(relative, backend(column)).items():
+            for name, value in bound(relative, backend(column), size_of).items():
                 if name in mine and type(value) is not type(mine[name]):
                     yield name, f"of {relative.name}", value
 
@@ -96,24 +98,29 @@ COMPARED: dict[str, Callable[[Any], Any]] = {
 def row_calls(row: Row, make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     numpy = backend("numpy")
     compared = COMPARED.get(row.name, lambda result: result)
-    for column in ("numpy", "cpp", "numba") if __debug__ else ("numpy", "cpp"):  # compiling takes 10 s
+    tried = [("numpy", "numpy"), ("cpp", "cpp")]
+    if __debug__ and row.numba is not None:  # compiling takes 10 s
+        tried.append(("numba", "numba"))
+        if row.numba_sizes is not None:  # whose words are compared with those of the reference on the same example
+            tried.append(("numpy like numba", "numba"))
+    for label, column in tried:
         if why_not(column) is None and has(row, column):
-            ops = backend(column)
-            good = bound(row, ops)
+            ops = backend(label.partition(" ")[0])
+            good = bound(row, ops, column)
             opaque = {n for n, v in good.items() if not isinstance(v, (np.ndarray, float, int, bool, str, tuple))}
             yield (
-                column,
+                label,
                 make(
                     name=row.name,
                     function=lambda ops=ops, **a: compared(getattr(ops, row.name)(**a)),
                     signature=inspect.signature(row.reference),
-                    arguments=lambda ops=ops: bound(row, ops),
-                    reference=None if column == "numpy" else lambda a: compared(row.reference(**a)),
+                    arguments=lambda ops=ops, column=column: bound(row, ops, column),
+                    reference=None if ops is numpy else lambda a: compared(row.reference(**a)),
                     tolerance=10 * row.tolerance[dtype_of(row)],  # spoiled values round worse than the examples
                     opaque=frozenset(opaque),
                     writes=row.writes,
-                    wanted=lambda: bound(row, numpy),
-                    foreign=tuple(foreign(row, column)) if row.prepare is not None else (),
+                    wanted=lambda column=column: bound(row, numpy, column),
+                    foreign=tuple(foreign(row, ops.name, column)) if row.prepare is not None else (),
                 ),
             )
 

@@ -67,20 +67,21 @@ def test_every_bad_argument_is_refused_in_words_or_answered_right(kind, name):
 def test_the_same_without_asserts(kind, name):
     assert problems(outcomes(kind, name, "-O")) == []
     table = outcomes(kind, name)
-    assert outcomes(kind, name, "-O") == {column: cases for column, cases in table.items() if column != "numba"}
+    assert outcomes(kind, name, "-O") == {column: cases for column, cases in table.items() if "numba" not in column}
 
 
 @pytest.mark.parametrize("name", list(rows()))
 @pytest.mark.skipif(why_not("cpp") is not None, reason="no native code in this install")
 def test_the_columns_complain_in_the_same_words(name):
     table = outcomes("row", name)
-    want = table["numpy"]
-    found = [
-        f"{case}: {column} {outcome!r}, numpy {want[case][0]!r}"
-        for column in table
-        for case, (outcome, _) in table[column].items()
-        if outcome != want[case][0]
-    ]
+    found = []
+    for column in table:
+        want = table.get(f"numpy like {column}", table["numpy" if "like" not in column else column])
+        found += [
+            f"{case}: {column} {outcome!r}, numpy {want[case][0]!r}"
+            for case, (outcome, _) in table[column].items()
+            if outcome != want[case][0] and f"must be left out on the {column} backend" not in outcome
+        ]
     assert not found, "\n".join(found)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pyasr.losses import Ctc, SoftmaxCrossEntropy
-from pyasr.ops import rows, why_not
+from pyasr.ops import _recurrent, rows, why_not
 from pyasr.ops._op import backend, has
 
 NO_GRADIENT = {
@@ -181,17 +181,17 @@ def test_curvature_of_cross_entropy_is_the_finite_difference_of_its_gradient():
 class Recurrent:
     """One column of a recurrent family as a function of named inputs: outputs(), and the products with its Jacobian."""
 
-    def __init__(self, family, column, directions, reverse, batch, hidden, seed=0):
+    def __init__(self, family, column, directions, reverse, batch, hidden, words="", seed=0):
         self.family, self.ops, self.reverse = family, backend(column), reverse
         rng = np.random.default_rng(seed)
         forward = inspect.signature(rows()[f"{family}_forward"].reference).parameters
         jvp = inspect.signature(rows()[f"{family}_jvp"].reference).parameters
         self.states = [n for n in ("h0", "c0") if n in forward]
-        gates, (t, d) = 4 if "c0" in forward else 1, (6, 3)
-        shapes = {
-            "x": (t, batch, d), "w_ih": (directions, gates * hidden, d), "w_hh": (directions, gates * hidden, hidden),
-            "bias": (directions, gates * hidden),
-        } | {n: (directions, batch, hidden) for n in self.states}  # fmt: skip
+        (t, d), kind = (6, 3), {"lstm": _recurrent.LSTM, "gru": _recurrent.GRU, "rnn": _recurrent.RNN}[family]
+        weights = _recurrent.weight_shapes(kind, d, hidden, directions, words)
+        self.weights, out = list(weights), weights["w_hh"][2]
+        states = {"h0": (directions, batch, out), "c0": (directions, batch, hidden)}
+        shapes = {"x": (t, batch, d)} | weights | {n: states[n] for n in self.states}
         assert {f"d{n}" for n in shapes} <= set(jvp)
         self.inputs = {n: rng.standard_normal(shape) for n, shape in shapes.items()}
         self.inputs["w_ih"] /= d**0.5
@@ -199,7 +199,15 @@ class Recurrent:
         self.lengths = np.array([6, 4, 1, 0, 5, 6, 2, 3, 6][:batch], np.int32)
         for b, n in enumerate(self.lengths):
             self.inputs["x"][n:, b] = 0  # padding
-        self.output_shapes = [(t, batch, directions * hidden)] + [(directions, batch, hidden)] * len(self.states)
+        self.output_shapes = [(t, batch, directions * out)] + [states[n] for n in self.states]
+        self.options = {}
+        if "clip" in words:
+            self.options["cell_clip"] = 0.7
+        if "mask" in words:
+            self.options["state_mask"] = 2.0 * rng.integers(0, 2, states["h0"])
+        if "zoneout" in words:
+            self.options["keep_h"] = rng.random((t, batch, directions * out))
+            self.options["keep_c"] = rng.random((t, batch, directions * hidden))
 
     def random(self, seed):
         rng = np.random.default_rng(seed)
@@ -211,12 +219,12 @@ class Recurrent:
         return getattr(self.ops, f"{self.family}_{verb}")
 
     def forward(self, inputs):
-        *outputs, saved = self.op("forward")(lengths=self.lengths, reverse=self.reverse, **inputs)
+        *outputs, saved = self.op("forward")(lengths=self.lengths, reverse=self.reverse, **inputs, **self.options)
         return outputs, saved
 
     def backward(self, saved, v, into=0.0):
         """The gradient of ⟨v, outputs⟩ for every input; weights' are added to `into`."""
-        weights = {n: np.full_like(self.inputs[n], into) for n in ("w_ih", "w_hh", "bias")}
+        weights = {n: np.full_like(self.inputs[n], into) for n in self.weights}
         states = dict(zip((f"d{n[0]}n" for n in self.states), v[1:], strict=True))
         dx, *dstates = self.op("backward")(saved, v[0], **states, **{f"d{n}": w for n, w in weights.items()})
         return {"x": dx} | weights | dict(zip(self.states, dstates, strict=True))
@@ -234,13 +242,24 @@ def norm(a):
     return dot(a, a) ** 0.5
 
 
+PLAIN = [(1, False, 4, 3, ""), (1, True, 4, 3, ""), (2, False, 4, 3, ""), (2, False, 1, 1, ""), (1, False, 9, 17, "")]
+OPTIONS = [
+    (1, False, 4, 3, "peephole"),
+    (2, False, 4, 5, "projection"),
+    (1, True, 4, 3, "clip"),
+    (2, False, 4, 3, "mask"),
+    (1, False, 4, 3, "zoneout"),
+    (2, False, 9, 17, "peephole projection clip mask zoneout"),
+]
+
+
 @pytest.fixture(
     params=[
-        pytest.param((f, c, s, r, b, h), id=f"{f}-{c}-{'both' if s == 2 else 'reverse' if r else 'forward'}-B{b}-H{h}")
+        pytest.param((f, c, *case), id=f"{f}-{c}-{'-'.join(map(str, case))}")
         for f in RECURRENT
         for c in COLUMNS
         if all(has(rows()[f"{f}_{verb}"], c) for verb in ("forward", "backward", "jvp"))
-        for s, r, b, h in [(1, False, 4, 3), (1, True, 4, 3), (2, False, 4, 3), (2, False, 1, 1), (1, False, 9, 17)]
+        for case in (PLAIN + OPTIONS if f == "lstm" else PLAIN)
     ]
 )
 def recurrent(request):
@@ -305,7 +324,7 @@ def test_backward_adds_weights_and_leaves_the_saved_state_as_it_was(recurrent):
     again, added = recurrent.backward(saved, v), recurrent.backward(saved, v, into=2.5)
     for n in first:
         np.testing.assert_array_equal(again[n], first[n])
-        shift = 2.5 if n in ("w_ih", "w_hh", "bias") else 0.0
+        shift = 2.5 if n in recurrent.weights else 0.0
         np.testing.assert_allclose(added[n], first[n] + shift, rtol=0, atol=1e-13 * np.abs(first[n]).max() + 1e-14)
     after, _ = recurrent.forward(recurrent.inputs)
     for a, b in zip(after, before, strict=True):
@@ -342,7 +361,7 @@ def test_without_dx_the_rest_is_the_same(recurrent):
     _, v = recurrent.random(6)
     _, saved = recurrent.forward(recurrent.inputs)
     want = recurrent.backward(saved, v)
-    weights = {f"d{n}": np.zeros_like(recurrent.inputs[n]) for n in ("w_ih", "w_hh", "bias")}
+    weights = {f"d{n}": np.zeros_like(recurrent.inputs[n]) for n in recurrent.weights}
     states = dict(zip((f"d{n[0]}n" for n in recurrent.states), v[1:], strict=True))
     dx, *_ = recurrent.op("backward")(saved, v[0], **states, **weights, need_dx=False)
     assert dx is None

@@ -17,7 +17,7 @@ CELLS = [
     pytest.param(row, column, size, dtype, id=f"{row.name}-{column}-{size}-{dtype}")
     for row, column in COLUMNS
     if column != "numpy"
-    for size in row.sizes
+    for size in row.sizes_of(column)
     for dtype in row.dtypes
 ]
 

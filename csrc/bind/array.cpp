@@ -167,7 +167,7 @@ std::int64_t Door::operator[](const char* dim) const {
   value_error(std::string("no argument has the dim ") + dim);
 }
 
-void Door::bind(const char* dim, std::int64_t size) { dims_.push_back({dim, size, ""}); }
+void Door::bind(const char* dim, std::int64_t size, const char* from) { dims_.push_back({dim, size, from}); }
 
 double Door::real(const char* name, py::handle x) const {
   constexpr double most = std::numeric_limits<double>::max();

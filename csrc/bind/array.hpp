@@ -54,8 +54,8 @@ class Door {
 
   // The size that a dim was bound to.
   std::int64_t operator[](const char* dim) const;
-  // Binds a dim by hand, for outputs whose size is not that of an argument.
-  void bind(const char* dim, std::int64_t size);
+  // Binds a dim by hand, for sizes that are not those of an argument; `from` says in messages where it comes from.
+  void bind(const char* dim, std::int64_t size, const char* from = "");
 
   double real(const char* name, py::handle x) const;                              // a finite number
   double real_in(const char* name, py::handle x, double low, double high) const;  // low <= x <= high

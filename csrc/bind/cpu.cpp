@@ -14,6 +14,7 @@ void bind_beam(py::module_& m);
 void bind_ctc(py::module_& m);
 void bind_greedy(py::module_& m);
 void bind_hmm(py::module_& m);
+void bind_gru(py::module_& m);
 void bind_rnn(py::module_& m);
 void bind_softmax(py::module_& m);
 void bind_lstm(py::module_& m);
@@ -36,6 +37,7 @@ PYBIND11_MODULE(_cpu, m) {
   bind::bind_greedy(m);
   bind::bind_hmm(m);
   bind::bind_lstm(m);
+  bind::bind_gru(m);
   bind::bind_rnn(m);
   bind::bind_softmax(m);
   bind::bind_mfcc(m);

@@ -4,6 +4,7 @@
 //
 //   C[M,N] (+)= A[M,K] B[K,N]
 //   B  packed into panels of Tile<T>::columns columns, each [K][columns]; the last panel has only the vectors it needs
+//      of T, or of Bfloat16 where T is float
 //   A  either rows of memory, A[m*lda + k], or packed into slivers of Tile<T>::rows rows, each [K][rows]
 //   C  rows anywhere: row m of a tile begins at c + row[m]
 //
@@ -50,13 +51,13 @@ constexpr long panel_width(long n, long N) {
   return least(Tile<T>::columns, round_up(N, lanes<T>) - n);
 }
 
-template <class T>
-using TileFn = void (*)(long K, const T* a, long lda, const T* b, T* c, const long* row, bool add);
+template <class T, class W>
+using TileFn = void (*)(long K, const T* a, long lda, const W* b, T* c, const long* row, bool add);
 
-template <class T, int M, int NV, bool Slivers>
+template <class T, class W, int M, int NV, bool Slivers>
 [[gnu::noinline]] void tile(long K, const T* a,  // [M,K] rows lda apart, or one sliver [K][Tile::rows]
                             long lda,
-                            const T* b,       // [K][NV*lanes]
+                            const W* b,       // [K][NV*lanes]
                             T* c,             // row m begins at c + row[m]; may not overlap a or b
                             const long* row,  // [M]
                             bool add) {
@@ -65,7 +66,7 @@ template <class T, int M, int NV, bool Slivers>
   for (long k = 0; k < K; ++k) {
     Vec<T> v[NV];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) v[j] = load(b + (k * NV + j) * L);
+    for (int j = 0; j < NV; ++j) v[j] = load_weights(b + (k * NV + j) * L);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const Vec<T> x = splat(Slivers ? a[k * Tile<T>::rows + m] : a[m * lda + k]);
@@ -81,56 +82,57 @@ template <class T, int M, int NV, bool Slivers>
   }
 }
 
-template <class T, int NV, bool Slivers>
-TileFn<T> tile_of_rows(long m) {
+template <class T, class W, int NV, bool Slivers>
+TileFn<T, W> tile_of_rows(long m) {
   if constexpr (Tile<T>::rows == 6) {
-    static constexpr TileFn<T> f[] = {tile<T, 1, NV, Slivers>, tile<T, 2, NV, Slivers>, tile<T, 3, NV, Slivers>,
-                                      tile<T, 4, NV, Slivers>, tile<T, 5, NV, Slivers>, tile<T, 6, NV, Slivers>};
+    static constexpr TileFn<T, W> f[] = {tile<T, W, 1, NV, Slivers>, tile<T, W, 2, NV, Slivers>,
+                                         tile<T, W, 3, NV, Slivers>, tile<T, W, 4, NV, Slivers>,
+                                         tile<T, W, 5, NV, Slivers>, tile<T, W, 6, NV, Slivers>};
     return f[m - 1];
   } else {
-    static constexpr TileFn<T> f[] = {tile<T, 1, NV, Slivers>, tile<T, 2, NV, Slivers>, tile<T, 3, NV, Slivers>,
-                                      tile<T, 4, NV, Slivers>};
+    static constexpr TileFn<T, W> f[] = {tile<T, W, 1, NV, Slivers>, tile<T, W, 2, NV, Slivers>,
+                                         tile<T, W, 3, NV, Slivers>, tile<T, W, 4, NV, Slivers>};
     return f[m - 1];
   }
 }
 
 // The tile of m rows (1 to Tile::rows) and `width` columns (a multiple of lanes).
-template <class T, bool Slivers>
-TileFn<T> tile_for(long m, long width) {
+template <class T, class W, bool Slivers>
+TileFn<T, W> tile_for(long m, long width) {
   const long vectors = width / lanes<T>;
   if constexpr (Tile<T>::vectors == 4) {
-    if (vectors == 4) return tile_of_rows<T, 4, Slivers>(m);
-    if (vectors == 3) return tile_of_rows<T, 3, Slivers>(m);
+    if (vectors == 4) return tile_of_rows<T, W, 4, Slivers>(m);
+    if (vectors == 3) return tile_of_rows<T, W, 3, Slivers>(m);
   }
-  return vectors == 2 ? tile_of_rows<T, 2, Slivers>(m) : tile_of_rows<T, 1, Slivers>(m);
+  return vectors == 2 ? tile_of_rows<T, W, 2, Slivers>(m) : tile_of_rows<T, W, 1, Slivers>(m);
 }
 
 // C[M,width] (+)= A[M,K] times one panel, A in rows lda apart, C in rows ldc apart. The rows are spread evenly over the
 // fewest tiles (8 = 4 + 4): a tile of one or two rows is bound by reading the panel.
-template <class T>
-void rows_times_panel(long M, long K, const T* a, long lda, const T* panel, long width, T* c, long ldc, bool add) {
+template <class T, class W>
+void rows_times_panel(long M, long K, const T* a, long lda, const W* panel, long width, T* c, long ldc, bool add) {
   long row[Tile<T>::rows];
   for (int i = 0; i < Tile<T>::rows; ++i) row[i] = i * ldc;
   long m = 0;
   for (long left = divide_up(M, Tile<T>::rows); left > 0; --left) {
     const long n = divide_up(M - m, left);
-    tile_for<T, false>(n, width)(K, a + m * lda, lda, panel, c + m * ldc, row, add);
+    tile_for<T, W, false>(n, width)(K, a + m * lda, lda, panel, c + m * ldc, row, add);
     m += n;
   }
 }
 
 // C[M,width] (+)= A[M,K] times one panel, A in slivers; row m of C begins at c + row[m].
-template <class T>
-void slivers_times_panel(long M, long K, const T* a, const T* panel, long width, T* c, const long* row, bool add) {
+template <class T, class W>
+void slivers_times_panel(long M, long K, const T* a, const W* panel, long width, T* c, const long* row, bool add) {
   for (long m = 0; m < M; m += Tile<T>::rows)
-    tile_for<T, true>(least(Tile<T>::rows, M - m), width)(K, a + m * K, 0, panel, c, row + m, add);
+    tile_for<T, W, true>(least(Tile<T>::rows, M - m), width)(K, a + m * K, 0, panel, c, row + m, add);
 }
 
 // C[M,N] (+)= A[M,K] B[K,N], A in slivers, B in panels.
-template <class T>
-void slivers_times_panels(long M, long K, long N, const T* a, const T* b, T* c, const long* row, bool add) {
+template <class T, class W>
+void slivers_times_panels(long M, long K, long N, const T* a, const W* b, T* c, const long* row, bool add) {
   for (long n = 0; n < N; n += Tile<T>::columns)
-    slivers_times_panel<T>(M, K, a, b + n * K, panel_width<T>(n, N), c + n, row, add);
+    slivers_times_panel(M, K, a, b + n * K, panel_width<T>(n, N), c + n, row, add);
 }
 
 }  // namespace

@@ -1,17 +1,20 @@
-// What forward, backward and jvp of the recurrent families share: the order of the work, the layout of what is saved,
-// and the packing of weights.
+// What forward, backward and jvp of the recurrent families share: the order of the work and the layout of what is
+// saved.
 //
 // Sequences are ranked by falling length. Step s holds the sequences longer than s, which are the ranks [0, rows(s)),
 // so the work is the sum of the lengths. Row begin[s] + r of every saved array belongs to step s and rank r; a
 // direction that runs backward takes frame length-1-s at step s and shares the table.
 //
-// Units are padded to whole registers (Hp). The gates of a unit block of `lanes` units lie together, [unit
-// block][G][lanes], so that one panel of the recurrent product holds all gates of its units. Padded units have zero
-// weights, and nothing ever reads their results.
+// Units are padded to whole registers (Hp, and Rp for what is handed to the next step). The gates of a unit block of
+// `lanes` units lie together, [unit block][gates][lanes], so that one panel of the recurrent product holds all gates of
+// its units. Padded units have zero weights, and nothing ever reads their results.
+//
+// A Cell says, as constants: `gates`, the register blocks of a unit; `input_gate` and `state_gate`, which rows of w_ih
+// and w_hh lead to each (-1: none; the bias leads to all); `own_cell`, whether it has a c; `carries`, whether a part of
+// the gradient goes past the gates (its c_before, c and dc are those of h where it has no c); `options`.
 #pragma once
-#include "cpu/gemm.hpp"
+#include "cpu/recurrent_weights.hpp"
 #include "math/recurrent_cell.hpp"
-#include "pyasr/lstm.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
@@ -21,55 +24,46 @@ struct VectorMath {
   PYASR_INLINE V sigmoid(V x) {
     return vsigmoid(x);
   }
+  PYASR_INLINE Vf forget(Vf x) { return x < -88.f ? Vf{} : vsigmoid(x); }
+  PYASR_INLINE Vd forget(Vd x) { return vsigmoid(x); }
   template <class V>
   PYASR_INLINE V tanh(V x) {
     return vtanh(x);
   }
 };
 
-// Hands out 64-byte aligned pieces of a block; over null it only counts.
-struct Pieces {
-  char* base;
-  std::size_t used = 0;
-  template <class T>
-  T* take(long n) {
-    char* p = base ? base + used : nullptr;
-    used += static_cast<std::size_t>(round_up(n * static_cast<long>(sizeof(T)), 64));
-    return reinterpret_cast<T*>(p);
-  }
-};
-
 template <class T>
 struct Direction {
-  T* w_ih;       // panels of [D+1,Gp]: input weights and, as their last row, the bias
-  T* w_hh;       // panels of [H,Gp]
-  T* w_ih_back;  // panels of [Gp,D]
-  T* w_hh_back;  // panels of [Gp,H]
-  T* h_init;     // [B,Hp] by rank
-  T* c_init;     // [B,Hp] by rank; LSTM only
-  T* gates;      // [frames,Gp] behind the nonlinearities
-  T* h;          // [frames,Hp]; the RNN's gates are its h
-  T* c;          // [frames,Hp]; LSTM only
+  T* h_init;  // [B,Rp] by rank
+  T* c_init;  // [B,Hp] by rank; with own_cell
+  T* gates;   // [frames,Gp] behind the nonlinearities
+  T* h;       // [frames,Rp]; the RNN's gates are its h
+  T* c;       // [frames,Hp]; with own_cell
+  T* m;       // [frames,Hp] what the projection takes; LSTM with one only
 };
 
-template <class T, class Cell>
+template <class T, class Cell, class W = T>
 struct Saved {
   static constexpr int G = Cell::gates;
-  long T_, B, D, H, Hp, Gp, frames;
+  long T_, B, D, H, R, Hp, Rp, Gp, frames;
   int S;
   bool reverse;
   std::int32_t* length;  // [B]
   std::int32_t* order;   // [B] rank -> sequence
   long* begin;           // [T+1]
+  Packed<T, Cell, W> weights;
   Direction<T> direction[2];
   std::size_t bytes;
 
-  Saved(const RecurrentShape& shape, void* block)
+  // packed: those of a frozen shape
+  Saved(const RecurrentShape& shape, void* block, const void* packed = nullptr)
       : T_(shape.T),
         B(shape.B),
         D(shape.D),
         H(shape.H),
+        R(shape.R),
         Hp(round_up(H, lanes<T>)),
+        Rp(round_up(R, lanes<T>)),
         Gp(G * Hp),
         frames(shape.frames),
         S(shape.S),
@@ -78,17 +72,20 @@ struct Saved {
     length = p.take<std::int32_t>(B);
     order = p.take<std::int32_t>(B);
     begin = p.take<long>(T_ + 1);
+    if (shape.frozen) {
+      Pieces own{static_cast<char*>(const_cast<void*>(packed))};
+      weights = Packed<T, Cell, W>(shape, own);
+    } else {
+      weights = Packed<T, Cell, W>(shape, p);
+    }
     for (int d = 0; d < S; ++d) {
       Direction<T>& k = direction[d];
-      k.w_ih = p.take<T>(panels_size<T>(D + 1, Gp));
-      k.w_hh = p.take<T>(panels_size<T>(H, Gp));
-      k.w_ih_back = p.take<T>(panels_size<T>(Gp, D));
-      k.w_hh_back = p.take<T>(panels_size<T>(Gp, H));
-      k.h_init = p.take<T>(B * Hp);
-      k.c_init = G == 4 ? p.take<T>(B * Hp) : nullptr;
+      k.h_init = p.take<T>(B * Rp);
+      k.c_init = Cell::own_cell ? p.take<T>(B * Hp) : k.h_init;
       k.gates = p.take<T>(frames * Gp);
-      k.h = G == 4 ? p.take<T>(frames * Hp) : k.gates;
-      k.c = G == 4 ? p.take<T>(frames * Hp) : nullptr;
+      k.h = Cell::carries ? p.take<T>(frames * Rp) : k.gates;
+      k.c = Cell::own_cell ? p.take<T>(frames * Hp) : k.h;
+      k.m = shape.projected ? p.take<T>(frames * Hp) : k.h;
     }
     bytes = p.used;
   }
@@ -100,10 +97,12 @@ struct Saved {
     const long b = order[r];
     return (backward(d) ? length[b] - 1 - step : step) * B + b;
   }
-  // The row of a state array before a step: that of the step before, or the initial one.
-  const T* before(const T* array, const T* init, long step, long r) const {
-    return step ? array + (begin[step - 1] + r) * Hp : init + r * Hp;
+  // The row of a state array before a step: that of the step before, or the initial one. `width` is Rp or Hp.
+  const T* before(const T* array, const T* init, long width, long step, long r) const {
+    return step ? array + (begin[step - 1] + r) * width : init + r * width;
   }
+  const T* h_before(int d, long step, long r) const { return before(direction[d].h, direction[d].h_init, Rp, step, r); }
+  const T* c_before(int d, long step, long r) const { return before(direction[d].c, direction[d].c_init, Hp, step, r); }
 
   // Ranks the sequences, longest first, equal ones in their order: a counting sort that leaves `begin` behind.
   void rank(const std::int32_t* lengths) {
@@ -145,48 +144,16 @@ struct Parts {
   }
 };
 
-// Where column `col` of the interleaved gates comes from: gate q of unit u.
-template <class T, int G>
-struct Column {
-  long q, u;
-  explicit Column(long col) : q(col / lanes<T> % G), u(col / (G * lanes<T>)*lanes<T> + col % lanes<T>) {}
-};
-
-// K rows of the panel at column `col`: to[k][j] = w[row of column col + j][k]. w is [G*H,K].
-template <class T, int G>
-void pack_forward(T* to, long col, long width, const T* w, long K, long H) {
-  for (long v = 0; v < width; v += lanes<T>) {
-    const Column<T, G> at(col + v);
-    const T* from = w + (at.q * H + at.u) * K;
-    const long n = least(lanes<T>, H - at.u);  // may be negative in padding
-    for (long k = 0; k < K; ++k)
-      for (long j = 0; j < lanes<T>; ++j) to[k * width + v + j] = j < n ? from[j * K + k] : T(0);
-  }
-}
-
-// The panel at column n of w with its rows interleaved: to[k][j] = w[row of column k][n + j]. w is [G*H,N].
-template <class T, int G>
-void pack_backward(T* to, long n, long width, const T* w, long N, long H, long Gp) {
-  const long whole = least(width, N - n);
-  for (long k = 0; k < Gp; ++k) {
-    const Column<T, G> at(k);
-    const T* from = w + (at.q * H + at.u) * N + n;
-    const long have = at.u < H ? whole : 0;
-    for (long j = 0; j < have; ++j) to[k * width + j] = from[j];
-    for (long j = have; j < width; ++j) to[k * width + j] = T(0);
-  }
-}
-
-// [B,H] by sequence to [B,Hp] by rank and back; null is zeros.
+// [B,n] by sequence to [B,padded] by rank and back; null is zeros.
 template <class T, class K>
-void by_rank(const K& k, const T* from, T* to) {
+void by_rank(const K& k, const T* from, long n, T* to, long padded) {
   for (long r = 0; r < k.B; ++r)
-    for (long u = 0; u < k.Hp; ++u) to[r * k.Hp + u] = from && u < k.H ? from[k.order[r] * k.H + u] : T(0);
+    for (long u = 0; u < padded; ++u) to[r * padded + u] = from && u < n ? from[k.order[r] * n + u] : T(0);
 }
 template <class T, class K>
-void by_sequence(const K& k, const T* from, T* to) {
+void by_sequence(const K& k, const T* from, long padded, T* to, long n) {
   for (long r = 0; r < k.B; ++r)
-    __builtin_memcpy(to + k.order[r] * k.H, from + r * k.Hp, static_cast<std::size_t>(k.H) * sizeof(T));
+    __builtin_memcpy(to + k.order[r] * n, from + r * padded, static_cast<std::size_t>(n) * sizeof(T));
 }
 
 // Column i of slivers of A: K entries `Tile::rows` apart.
@@ -198,6 +165,57 @@ template <class T>
 T* spread(T* to, const T* from, long n) {
   for (long k = 0; k < n; ++k) to[k * Tile<T>::rows] = from[k];
   return to + n * Tile<T>::rows;
+}
+
+// The masks of one direction, at the rows they belong to. A step applies them to padded rows of registers.
+template <class T>
+struct Masks {
+  const RecurrentMasks<T>& a;
+  bool any() const { return a.state || a.keep_h || a.keep_c || a.cell_clip > 0; }
+
+  template <class K>
+  const T* state(const K& k, int d, long r) const {
+    return a.state + (d * k.B + k.order[r]) * k.R;
+  }
+  template <class K>
+  const T* keep_h(const K& k, int d, long step, long r) const {
+    return a.keep_h + (k.frame(d, step, r) * k.S + d) * k.R;
+  }
+  template <class K>
+  const T* keep_c(const K& k, int d, long step, long r) const {
+    return a.keep_c ? a.keep_c + (k.frame(d, step, r) * k.S + d) * k.H : nullptr;
+  }
+  // to = state mask * from for ranks [r0, r0 + n), rows of Rp; from itself where there is no mask.
+  template <class K>
+  const T* masked(const K& k, int d, long r0, long n, const T* from, T* to) const {
+    if (!a.state) return from;
+    for (long i = 0; i < n; ++i)
+      for (long u = 0; u < k.R; ++u) to[i * k.Rp + u] = from[i * k.Rp + u] * state(k, d, r0 + i)[u];
+    return to;
+  }
+  // h = keep h_before + (1 - keep) h for ranks [r0, r0 + n) of a step, rows of Rp.
+  template <class K>
+  void mix(const K& k, int d, long step, long r0, long n, const T* before, T* h) const {
+    if (!a.keep_h) return;
+    for (long i = 0; i < n; ++i) {
+      const T* keep = keep_h(k, d, step, r0 + i);
+      for (long u = 0; u < k.R; ++u) h[i * k.Rp + u] = keep[u] * before[i * k.Rp + u] + (1 - keep[u]) * h[i * k.Rp + u];
+    }
+  }
+};
+
+// The options of the units [u, u + lanes) of one row; keep may be null, and `real` of its units are there.
+template <class T>
+PYASR_INLINE math::LstmOptions<Vec<T>> options_of(const T* peephole, long Hp, T clip, const T* keep, long u, int real) {
+  math::LstmOptions<Vec<T>> o{};
+  if (peephole) {
+    o.p_i = load(peephole + u);
+    o.p_f = load(peephole + Hp + u);
+    o.p_o = load(peephole + 2 * Hp + u);
+  }
+  o.clip = splat(clip > 0 ? clip : static_cast<T>(__builtin_inf()));
+  if (keep) o.keep_c = real == lanes<T> ? load(keep + u) : load_part(keep + u, real);
+  return o;
 }
 
 // Columns that hold whole cells and whole panels.

@@ -31,41 +31,59 @@ struct ChunkScratch {
   long* row;   // [rows] where each row of the chunk goes
   T* slivers;  // [rows,K]
   T* pre;      // [rows,Gp] jvp only
-  ChunkScratch(Pieces& p, long rows, long K, long pre_columns)
+  T* h;        // [B,Rp] the state behind its mask
+  T* m;        // [B,Hp] jvp only: the tangent of what the projection takes
+  ChunkScratch(Pieces& p, long rows, long K, long pre_columns, long states, long cells)
       : row(p.take<long>(rows + Tile<T>::rows)),
         slivers(p.take<T>(slivers_size<T>(rows, K))),
-        pre(p.take<T>(rows * pre_columns)) {}
+        pre(p.take<T>(rows * pre_columns)),
+        h(p.take<T>(states)),
+        m(p.take<T>(cells)) {}
 };
 
-template <class T, class Cell>
+// The panels of one direction; panel i of 2 * divide_up(Gp, columns), of which the later half is the projection's.
+template <class T, class Cell, class W>
+void pack_panels(const RecurrentShape& shape, const RecurrentWeights<T>& from, const Packed<T, Cell, W>& to, int d,
+                 long panel) {
+  const long D = shape.D, H = shape.H, R = shape.R, Hp = round_up(H, lanes<T>), Gp = Cell::gates * Hp;
+  const long c = panel * Tile<T>::columns, width = panel_width<T>(c, Gp), rows = Cell::weight_rows * H;
+  const auto& k = to.direction[d];
+  W* in = k.w_ih + c * (D + 1);
+  pack_columns<T, Input<Cell>>(in, c, width, from.w_ih + d * rows * D, D, H);
+  pack_columns<T, Bias<Cell>>(in + D * width, c, width, from.bias + d * Cell::gates * H, 1, H);
+  pack_columns<T, State<Cell>>(k.w_hh + c * R, c, width, from.w_hh + d * rows * R, R, H);
+  if (k.w_hr)
+    for (long n = c; n < R; n += round_up(Gp, Tile<T>::columns))
+      pack_columns<T, One>(k.w_hr + n * H, n, panel_width<T>(n, R), from.projection + d * R * H, H, R);
+  if (k.peephole && panel == 0)
+    for (long q = 0; q < 3; ++q)
+      for (long u = 0; u < Hp; ++u) k.peephole[q * Hp + u] = u < H ? from.peephole[(d * 3 + q) * H + u] : T(0);
+}
+
+template <class T, class Cell, class W>
+void pack_all(const RecurrentShape& shape, const RecurrentWeights<T>& from, const Packed<T, Cell, W>& to,
+              const Runtime& runtime) {
+  const long panels = divide_up(Cell::gates * round_up(shape.H, lanes<T>), Tile<T>::columns);
+  parallel_for(runtime, shape.S * panels,
+               [&](long i, int) { pack_panels(shape, from, to, static_cast<int>(i / panels), i % panels); });
+}
+
+template <class T, class Cell, class W>
 struct ForwardPass {
-  using K = Saved<T, Cell>;
+  using K = Saved<T, Cell, W>;
   static constexpr int G = Cell::gates, L = lanes<T>;
   const K& k;
   const RecurrentForward<T>& a;
   const Runtime& runtime;
+  const Masks<T> masks;
+  const bool options;
 
-  void pack(long i) const {
-    const long panels = divide_up(k.Gp, Tile<T>::columns);
-    const int d = static_cast<int>(i / (2 * panels));
-    const Direction<T>& to = k.direction[d];
-    const T* w_ih = a.w_ih + d * G * k.H * k.D;
-    const T* w_hh = a.w_hh + d * G * k.H * k.H;
-    const T* bias = a.bias + d * G * k.H;
-    const long panel = i % (2 * panels);
-    if (panel < panels) {
-      const long c = panel * Tile<T>::columns, width = panel_width<T>(c, k.Gp);
-      T* in = to.w_ih + c * (k.D + 1);
-      pack_forward<T, G>(in, c, width, w_ih, k.D, k.H);
-      pack_forward<T, G>(in + k.D * width, c, width, bias, 1, k.H);
-      pack_forward<T, G>(to.w_hh + c * k.H, c, width, w_hh, k.H, k.H);
-      return;
-    }
-    for (long n = (panel - panels) * Tile<T>::columns; n < k.D || n < k.H; n += panels * Tile<T>::columns) {
-      if (n < k.D) pack_backward<T, G>(to.w_ih_back + n * k.Gp, n, panel_width<T>(n, k.D), w_ih, k.D, k.H, k.Gp);
-      if (n < k.H) pack_backward<T, G>(to.w_hh_back + n * k.Gp, n, panel_width<T>(n, k.H), w_hh, k.H, k.H, k.Gp);
-    }
-  }
+  ForwardPass(const RecurrentShape& shape, const K& saved, const RecurrentForward<T>& args, const Runtime& runtime_)
+      : k(saved),
+        a(args),
+        runtime(runtime_),
+        masks{args.masks},
+        options(Cell::options && (shape.peephole || shape.projected || masks.any())) {}
 
   void input_product(int d, const Chunk& chunk, long r0, long r1, const ChunkScratch<T>& scratch) const {
     long i = 0;
@@ -74,42 +92,65 @@ struct ForwardPass {
         scratch.row[i] = (k.begin[s] + r) * k.Gp;
         *spread(sliver_row(scratch.slivers, i, k.D + 1), a.x + k.frame(d, s, r) * k.D, k.D) = 1;
       }
-    const Direction<T>& to = k.direction[d];
-    slivers_times_panels(i, k.D + 1, k.Gp, scratch.slivers, to.w_ih, to.gates, scratch.row, false);
+    slivers_times_panels(i, k.D + 1, k.Gp, scratch.slivers, k.weights.direction[d].w_ih, k.direction[d].gates,
+                         scratch.row, false);
   }
 
-  void step(int d, long s, long r0, long n) const {
+  // The cells of n rows from row `at` on, units [u0, u1).
+  void cells(int d, long s, long r0, long n, long u0, long u1) const {
     const Direction<T>& to = k.direction[d];
     const long at = k.begin[s] + r0;
-    const T* h_before = k.before(to.h, to.h_init, s, r0);
-    const T* c_before = G == 4 ? k.before(to.c, to.c_init, s, r0) : nullptr;
+    for (long i = 0; i < n; ++i)
+      for (long u = u0; u < u1; u += L) {
+        T* gates = to.gates + (at + i) * k.Gp + u * G;
+        const long state = (at + i) * k.Hp + u;
+        const T* c_before = Cell::carries ? k.c_before(d, s, r0) + i * k.Hp + u : nullptr;
+        if constexpr (Cell::options) {
+          if (options) {
+            const int real = static_cast<int>(least(L, k.H - u));
+            Cell::forward(gates, c_before, to.c + state, to.m + state,
+                          options_of(k.weights.direction[d].peephole, k.Hp, a.masks.cell_clip,
+                                     masks.keep_c(k, d, s, r0 + i), u, real));
+            continue;
+          }
+        }
+        Cell::forward(gates, c_before, Cell::own_cell ? to.c + state : nullptr, to.h + state);
+      }
+  }
+
+  void step(int d, long s, long r0, long n, const ChunkScratch<T>& scratch) const {
+    const Direction<T>& to = k.direction[d];
+    const auto& weights = k.weights.direction[d];
+    const long at = k.begin[s] + r0;
+    const T* before = k.h_before(d, s, r0);
+    const T* h = options ? masks.masked(k, d, r0, n, before, scratch.h) : before;
     for (long g = 0; g < k.Gp; g += group_columns<T, G>) {
       const long end = least(g + group_columns<T, G>, k.Gp);
       for (long c = g; c < end; c += Tile<T>::columns)
-        rows_times_panel(n, k.H, h_before, k.Hp, to.w_hh + c * k.H, panel_width<T>(c, k.Gp), to.gates + at * k.Gp + c,
+        rows_times_panel(n, k.R, h, k.Rp, weights.w_hh + c * k.R, panel_width<T>(c, k.Gp), to.gates + at * k.Gp + c,
                          k.Gp, true);
-      for (long i = 0; i < n; ++i)
-        for (long u = g / G; u < end / G; u += L) {
-          T* gates = to.gates + (at + i) * k.Gp + u * G;
-          const long state = (at + i) * k.Hp + u;
-          Cell::forward(gates, G == 4 ? c_before + i * k.Hp + u : nullptr, G == 4 ? to.c + state : nullptr,
-                        to.h + state);
-        }
+      cells(d, s, r0, n, g / G, end / G);
+    }
+    if (options) {
+      if (weights.w_hr)
+        for (long c = 0; c < k.R; c += Tile<T>::columns)
+          rows_times_panel(n, k.H, to.m + at * k.Hp, k.Hp, weights.w_hr + c * k.H, panel_width<T>(c, k.R),
+                           to.h + at * k.Rp + c, k.Rp, false);
+      masks.mix(k, d, s, r0, n, before, to.h + at * k.Rp);
     }
     for (long i = 0; i < n; ++i)
-      __builtin_memcpy(a.y + (k.frame(d, s, r0 + i) * k.S + d) * k.H, to.h + (at + i) * k.Hp,
-                       static_cast<std::size_t>(k.H) * sizeof(T));
+      __builtin_memcpy(a.y + (k.frame(d, s, r0 + i) * k.S + d) * k.R, to.h + (at + i) * k.Rp,
+                       static_cast<std::size_t>(k.R) * sizeof(T));
   }
 
   // The states behind the last step of each sequence, and zeros behind its last frame.
   void finish(int d, long r0, long r1) const {
-    const Direction<T>& from = k.direction[d];
-    const auto bytes = static_cast<std::size_t>(k.H) * sizeof(T);
+    const auto h_bytes = static_cast<std::size_t>(k.R) * sizeof(T), c_bytes = static_cast<std::size_t>(k.H) * sizeof(T);
     for (long r = r0; r < r1; ++r) {
-      const long b = k.order[r], length = k.length[b], state = (d * k.B + b) * k.H;
-      __builtin_memcpy(a.hn + state, k.before(from.h, from.h_init, length, r), bytes);
-      if constexpr (G == 4) __builtin_memcpy(a.cn + state, k.before(from.c, from.c_init, length, r), bytes);
-      for (long t = length; t < k.T_; ++t) __builtin_memset(a.y + ((t * k.B + b) * k.S + d) * k.H, 0, bytes);
+      const long b = k.order[r], length = k.length[b];
+      __builtin_memcpy(a.hn + (d * k.B + b) * k.R, k.h_before(d, length, r), h_bytes);
+      if constexpr (Cell::own_cell) __builtin_memcpy(a.cn + (d * k.B + b) * k.H, k.c_before(d, length, r), c_bytes);
+      for (long t = length; t < k.T_; ++t) __builtin_memset(a.y + ((t * k.B + b) * k.S + d) * k.R, 0, h_bytes);
     }
   }
 
@@ -119,7 +160,7 @@ struct ForwardPass {
       if (!chunk.rows) break;
       input_product(d, chunk, r0, r1, scratch);
       for (; s < chunk.last; ++s) {
-        step(d, s, r0, least(k.rows(s), r1) - r0);
+        step(d, s, r0, least(k.rows(s), r1) - r0, scratch);
         if (runtime.stop(runtime.self)) return;
       }
     }
@@ -127,38 +168,51 @@ struct ForwardPass {
   }
 };
 
-template <class T, class Cell>
-struct ForwardScratch {
-  static constexpr long most_rows(long B) { return B > forward_chunk ? B : forward_chunk; }
-  static std::size_t bytes(const RecurrentShape& s, int threads) noexcept {
-    Pieces p{nullptr};
-    for (int i = 0; i < threads; ++i) ChunkScratch<T>(p, most_rows(s.B), s.D + 1, 0);
-    return p.used;
-  }
-};
+template <class T>
+ChunkScratch<T> forward_scratch(Pieces& p, const RecurrentShape& s) {
+  return ChunkScratch<T>(p, s.B > forward_chunk ? s.B : forward_chunk, s.D + 1, 0, s.B * round_up(s.R, lanes<T>), 0);
+}
+template <class T>
+std::size_t forward_bytes(const RecurrentShape& shape, int threads) noexcept {
+  Pieces p{nullptr};
+  for (int i = 0; i < threads; ++i) forward_scratch<T>(p, shape);
+  return p.used;
+}
 
 template <class T, class Cell>
 std::size_t saved_bytes(const RecurrentShape& shape) noexcept {
   return Saved<T, Cell>(shape, nullptr).bytes;
 }
+template <class T, class Cell, class W>
+std::size_t packed_bytes(const RecurrentShape& shape) noexcept {
+  Pieces p{nullptr};
+  Packed<T, Cell, W>(shape, p);
+  return p.used;
+}
+template <class T, class Cell, class W>
+void pack(const RecurrentShape& shape, const RecurrentWeights<T>& weights, void* packed,
+          const Runtime& runtime) noexcept {
+  Pieces p{static_cast<char*>(packed)};
+  pack_all(shape, weights, Packed<T, Cell, W>(shape, p), runtime);
+}
 
-template <class T, class Cell>
+template <class T, class Cell, class W>
 void forward(const RecurrentShape& shape, const RecurrentForward<T>& a, void* workspace,
              const Runtime& runtime) noexcept {
-  Saved<T, Cell> k(shape, a.saved);
+  Saved<T, Cell, W> k(shape, a.saved, a.packed);
   k.rank(a.lengths);
-  const ForwardPass<T, Cell> pass{k, a, runtime};
-  parallel_for(runtime, k.S * 2 * divide_up(k.Gp, Tile<T>::columns), [&](long i, int) { pass.pack(i); });
+  if (!shape.frozen) pack_all(shape, a.weights, k.weights, runtime);
   for (int d = 0; d < k.S; ++d) {
-    by_rank(k, a.h0 ? a.h0 + d * k.B * k.H : nullptr, k.direction[d].h_init);
-    if constexpr (Cell::gates == 4) by_rank(k, a.c0 ? a.c0 + d * k.B * k.H : nullptr, k.direction[d].c_init);
+    by_rank(k, a.h0 ? a.h0 + d * k.B * k.R : nullptr, k.R, k.direction[d].h_init, k.Rp);
+    if constexpr (Cell::own_cell) by_rank(k, a.c0 ? a.c0 + d * k.B * k.H : nullptr, k.H, k.direction[d].c_init, k.Hp);
   }
   if (runtime.stop(runtime.self)) return;
+  const ForwardPass<T, Cell, W> pass(shape, k, a, runtime);
   const Parts parts(k, runtime.threads);
-  const std::size_t each = ForwardScratch<T, Cell>::bytes(shape, 1);
+  const std::size_t each = forward_bytes<T>(shape, 1);
   parallel_for(runtime, k.S * parts.count, [&](long i, int worker) {
     Pieces p{static_cast<char*>(workspace) + static_cast<std::size_t>(worker) * each};
-    const ChunkScratch<T> scratch(p, ForwardScratch<T, Cell>::most_rows(k.B), k.D + 1, 0);
+    const ChunkScratch<T> scratch = forward_scratch<T>(p, shape);
     const long part = i / k.S;
     pass.part(static_cast<int>(i % k.S), parts.bound(part), parts.bound(part + 1), scratch);
   });

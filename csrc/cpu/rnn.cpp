@@ -2,15 +2,15 @@
 // the same array.
 #include "pyasr/rnn.hpp"
 
-#include "cpu/recurrent_backward.hpp"
-#include "cpu/recurrent_forward.hpp"
-#include "cpu/recurrent_jvp.hpp"
+#include "cpu/recurrent_family.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
 struct RnnCell {
-  static constexpr int gates = 1;
+  static constexpr int gates = 1, weight_rows = 1;
+  static constexpr int input_gate[] = {0}, state_gate[] = {0};
+  static constexpr bool own_cell = false, carries = false, options = false;
 
   template <class T>
   PYASR_INLINE void forward(T* gates, const T*, T*, T*) {
@@ -26,18 +26,9 @@ struct RnnCell {
   }
 };
 
-template <class T>
-constexpr Recurrent<T> kernels = {saved_bytes<T, RnnCell>,
-                                  ForwardScratch<T, RnnCell>::bytes,
-                                  backward_bytes<T, RnnCell>,
-                                  jvp_bytes<T, RnnCell>,
-                                  forward<T, RnnCell>,
-                                  backward<T, RnnCell>,
-                                  jvp<T, RnnCell>};
-
 }  // namespace
 
 extern const Rnn rnn;
-const Rnn rnn = {kernels<float>, kernels<double>};
+const Rnn rnn = family<RnnCell>;
 
 }  // namespace pyasr::cpu::PYASR_ISA

@@ -75,6 +75,29 @@ template <class T>
 PYASR_INLINE void store_part(T* p, Vec<T> v, int n) {
   for (int i = 0; i < n; ++i) p[i] = v[i];
 }
+// The upper half of a float32, for weights that are read more often than their accuracy is worth.
+struct Bfloat16 {
+  std::uint16_t bits;
+};
+typedef std::uint32_t Vu __attribute__((vector_size(register_bytes)));
+typedef std::uint16_t Halves __attribute__((vector_size(register_bytes / 2), aligned(2), may_alias));
+template <class T>
+PYASR_INLINE Vec<T> load_weights(const T* p) {
+  return load(p);
+}
+PYASR_INLINE Vf load_weights(const Bfloat16* p) {
+  return reinterpret_cast<Vf>(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Vu) << 16);
+}
+template <class T>
+PYASR_INLINE void store_weights(T* p, Vec<T> v) {
+  store(p, v);
+}
+// To nearest, ties to even; NaN stays NaN.
+PYASR_INLINE void store_weights(Bfloat16* p, Vf v) {
+  const Vu u = reinterpret_cast<Vu>(v);
+  const Vu rounded = v == v ? u + 0x7FFF + ((u >> 16) & 1) : u | 0x400000;
+  *reinterpret_cast<Halves*>(p) = __builtin_convertvector(rounded >> 16, Halves);
+}
 template <class V>
 PYASR_INLINE V vmin(V a, V b) {
   return a < b ? a : b;

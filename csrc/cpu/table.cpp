@@ -15,6 +15,7 @@ extern const Ctc ctc;
 extern const Align align;
 extern const Greedy greedy;
 extern const Beam beam;
+extern const Gru gru;
 extern const Rnn rnn;
 extern const Softmax softmax;
 extern const Lstm lstm;
@@ -34,6 +35,7 @@ const Table table = {PYASR_STRING(PYASR_ISA),
                      &softmax,
                      &mfcc,
                      &lstm,
+                     &gru,
                      &rnn,
                      &hmm};
 

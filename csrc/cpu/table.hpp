@@ -7,6 +7,7 @@
 #include "pyasr/ctc.hpp"
 #include "pyasr/greedy.hpp"
 #include "pyasr/hmm.hpp"
+#include "pyasr/gru.hpp"
 #include "pyasr/lstm.hpp"
 #include "pyasr/mfcc.hpp"
 #include "pyasr/probe.hpp"
@@ -28,6 +29,7 @@ struct Table {
   const Softmax* softmax;
   const Mfcc* mfcc;
   const Lstm* lstm;
+  const Gru* gru;
   const Rnn* rnn;
   const Hmm* hmm;
 };

@@ -59,8 +59,9 @@ class Door:
     def __getitem__(self, dim: str) -> int:
         return self.dims[dim][0]
 
-    def bind(self, dim: str, size: int) -> None:
-        self.dims[dim] = (size, "")
+    def bind(self, dim: str, size: int, origin: str = "") -> None:
+        """Bind a dim by hand; `origin` says in messages where it comes from."""
+        self.dims[dim] = (size, origin)
 
     def array(self, name: str, x: Any, dtypes: Any) -> np.ndarray:
         """x is a NumPy array of one of the dtypes, native-endian; shape and layout are not looked at."""

@@ -157,11 +157,22 @@ def lstm_forward(
     h0: np.ndarray | None = None,
     c0: np.ndarray | None = None,
     *,
+    peephole: np.ndarray | None = None,
+    projection: np.ndarray | None = None,
+    cell_clip: float = 0.0,
+    state_mask: np.ndarray | None = None,
+    keep_h: np.ndarray | None = None,
+    keep_c: np.ndarray | None = None,
     reverse: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, NumbaLstmSaved]:
+    with_ = rec.LstmOptions(peephole, projection, cell_clip, state_mask, keep_h, keep_c)
     states = {"h0": h0, "c0": c0}
-    door = rec.check_forward("lstm_forward", 4, x, lengths, w_ih, w_hh, bias, states, reverse, threads)
+    door = rec.check_forward(rec.LSTM, x, lengths, w_ih, w_hh, bias, states, reverse, threads, with_=with_)
+    for name, value in vars(with_).items():
+        if value is not None and not (name == "cell_clip" and value == 0):
+            got = value if name == "cell_clip" else type(value).__name__
+            door.value_error(f"{name} must be left out on the numba backend (numpy and cpp have it), got {got}")
     T, B, D, H, S = (door[d] for d in "TBDHS")
     dtype, cell = x.dtype, _CELLS[x.dtype][0]
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
@@ -195,12 +206,17 @@ def lstm_backward(
     dw_ih: np.ndarray,
     dw_hh: np.ndarray,
     dbias: np.ndarray,
+    dpeephole: np.ndarray | None = None,
+    dprojection: np.ndarray | None = None,
     need_dx: bool = True,
     threads: int | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    door, k = rec.open_saved("lstm_backward", saved, NumbaLstmSaved)
+    door, k = rec.open_saved(rec.LSTM, "backward", saved, NumbaLstmSaved)
     dtype = k.x.dtype
-    rec.check_backward(door, 4, dtype, dy, {"dhn": dhn, "dcn": dcn}, dw_ih, dw_hh, dbias, need_dx, threads)
+    rec.check_backward(
+        rec.LSTM, door, dtype, dy, {"dhn": dhn, "dcn": dcn}, dw_ih, dw_hh, dbias, need_dx, threads,
+        extra={"dpeephole": dpeephole, "dprojection": dprojection},
+    )  # fmt: skip
     T, B, D, H, S = (door[d] for d in "TBDHS")
     cell, steps = _CELLS[dtype][1], _steps(k.begin, B)
     dx = np.zeros((T * B, D), dtype) if need_dx else None

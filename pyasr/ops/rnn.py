@@ -42,7 +42,7 @@ def rnn_forward(
     reverse: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, RnnSaved]:
-    door = rec.check_forward("rnn_forward", 1, x, lengths, w_ih, w_hh, bias, {"h0": h0}, reverse, threads)
+    door = rec.check_forward(rec.RNN, x, lengths, w_ih, w_hh, bias, {"h0": h0}, reverse, threads)
     T, B, H, S = (door[d] for d in "TBHS")
     w_x, w_h, b = (w.astype(np.float64) for w in (w_ih, w_hh, bias))
     hn = rec.or_zeros(h0, (S, B, H))
@@ -71,9 +71,9 @@ def rnn_backward(
     need_dx: bool = True,
     threads: int | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    door, k = rec.open_saved("rnn_backward", saved, RnnSaved)
+    door, k = rec.open_saved(rec.RNN, "backward", saved, RnnSaved)
     dtype = k.x.dtype
-    rec.check_backward(door, 1, dtype, dy, {"dhn": dhn}, dw_ih, dw_hh, dbias, need_dx, threads)
+    rec.check_backward(rec.RNN, door, dtype, dy, {"dhn": dhn}, dw_ih, dw_hh, dbias, need_dx, threads)
     T, B, D, H, S = (door[d] for d in "TBDHS")
     dx, dh0 = np.zeros((T, B, D)), rec.or_zeros(dhn, (S, B, H))
     with np.errstate(all="ignore"):
@@ -105,9 +105,9 @@ def rnn_jvp(
     *,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    door, k = rec.open_saved("rnn_jvp", saved, RnnSaved)
+    door, k = rec.open_saved(rec.RNN, "jvp", saved, RnnSaved)
     dtype = k.x.dtype
-    rec.check_jvp(door, 1, dtype, dx, dw_ih, dw_hh, dbias, {"dh0": dh0}, threads)
+    rec.check_jvp(rec.RNN, door, dtype, dx, dw_ih, dw_hh, dbias, {"dh0": dh0}, threads)
     T, B, D, H, S = (door[d] for d in "TBDHS")
     dw_x, dw_h, db = rec.or_zeros(dw_ih, (S, H, D)), rec.or_zeros(dw_hh, (S, H, H)), rec.or_zeros(dbias, (S, H))
     dhn, dy = rec.or_zeros(dh0, (S, B, H)), np.zeros((T, B, S, H))
@@ -125,4 +125,4 @@ def rnn_jvp(
     return dy.reshape(T, B, S * H).astype(dtype), dhn.astype(dtype)
 
 
-ROWS = rec.table(rnn_forward, rnn_backward, rnn_jvp, gates=1)
+ROWS = rec.table(rec.RNN, rnn_forward, rnn_backward, rnn_jvp)

@@ -2,15 +2,12 @@
 //
 //   h_t = tanh(w_ih x_t + w_hh h_{t-1} + bias)
 //
-// Arguments and rules are those of lstm.hpp with G = 1; pointers to c are null.
+// Arguments and rules are those of lstm.hpp with G = Gb = 1; pointers to c are null, and there are no options.
 #pragma once
 #include "pyasr/lstm.hpp"
 
 namespace pyasr {
 
-struct Rnn {
-  Recurrent<float> f32;
-  Recurrent<double> f64;
-};
+using Rnn = RecurrentFamily;
 
 }  // namespace pyasr

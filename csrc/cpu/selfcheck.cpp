@@ -30,6 +30,8 @@ const Check checks[] = {
     {"cg float64", selfcheck::cg, true, 1e-6},  // both are asked for that residual
     {"lstm float32", selfcheck::lstm, false, 5e-6},
     {"lstm float64", selfcheck::lstm, true, 1e-7},  // central differences
+    {"gru float32", selfcheck::gru, false, 5e-6},
+    {"gru float64", selfcheck::gru, true, 1e-7},
     {"rnn float32", selfcheck::rnn, false, 5e-6},
     {"rnn float64", selfcheck::rnn, true, 1e-7},
     {"mfcc float32", selfcheck::mfcc, false, 2e-5},

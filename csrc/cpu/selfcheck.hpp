@@ -46,6 +46,7 @@ double ctc(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double hmm(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double cg(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double lstm(const cpu::Table& table, const Runtime& runtime, bool in_double);
+double gru(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double rnn(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double mfcc(const cpu::Table& table, const Runtime& runtime, bool in_double);
 

@@ -1,5 +1,5 @@
-// lstm and rnn: forward against a plain loop in float64, jvp against its central differences, backward by the adjoint
-// identity <J u, v> = <u, J^T v>.
+// lstm, gru and rnn: forward against a plain loop in float64, jvp against its central differences, backward by the
+// adjoint identity <J u, v> = <u, J^T v>.
 #include "cpu/selfcheck.hpp"
 
 namespace pyasr::selfcheck {
@@ -25,6 +25,10 @@ struct Outputs {
   Numbers y, hn, cn;
 };
 
+// G is the rows of a weight per unit: 4 for the LSTM, 3 for the GRU, 1 for the RNN; the bias of a GRU has 4.
+template <int G>
+constexpr long bias_rows = G == 3 ? 4 : G;
+
 template <int G>
 Outputs plain(const Net& p) {
   Outputs out{Numbers(T_ * B_ * S_ * H_), Numbers(S_ * B_ * H_), Numbers(S_ * B_ * H_)};
@@ -34,18 +38,23 @@ Outputs plain(const Net& p) {
       Numbers c(p.c0.begin() + (s * B_ + b) * H_, p.c0.begin() + (s * B_ + b + 1) * H_);
       for (long step = 0; step < lengths[b]; ++step) {
         const long t = s == 0 ? step : lengths[b] - 1 - step;
-        Numbers a(G * H_);
+        Numbers from_x(G * H_), from_h(G * H_);
+        const double* bias = p.bias.data() + s * bias_rows<G> * H_;
         for (long r = 0; r < G * H_; ++r) {
-          a[r] = p.bias[s * G * H_ + r];
-          for (long d = 0; d < D_; ++d) a[r] += p.w_ih[(s * G * H_ + r) * D_ + d] * p.x[(t * B_ + b) * D_ + d];
-          for (long k = 0; k < H_; ++k) a[r] += p.w_hh[(s * G * H_ + r) * H_ + k] * h[k];
+          from_x[r] = bias[r];
+          for (long d = 0; d < D_; ++d) from_x[r] += p.w_ih[(s * G * H_ + r) * D_ + d] * p.x[(t * B_ + b) * D_ + d];
+          for (long k = 0; k < H_; ++k) from_h[r] += p.w_hh[(s * G * H_ + r) * H_ + k] * h[k];
         }
         for (long k = 0; k < H_; ++k) {
+          auto a = [&](long q) { return from_x[q * H_ + k] + from_h[q * H_ + k]; };
           if (G == 4) {
-            c[k] = sigmoid(a[H_ + k]) * c[k] + sigmoid(a[k]) * std::tanh(a[2 * H_ + k]);
-            h[k] = sigmoid(a[3 * H_ + k]) * std::tanh(c[k]);
+            c[k] = sigmoid(a(1)) * c[k] + sigmoid(a(0)) * std::tanh(a(2));
+            h[k] = sigmoid(a(3)) * std::tanh(c[k]);
+          } else if (G == 3) {
+            const double z = sigmoid(a(1)), hidden = from_h[2 * H_ + k] + bias[3 * H_ + k];
+            h[k] = (1 - z) * std::tanh(from_x[2 * H_ + k] + sigmoid(a(0)) * hidden) + z * h[k];
           } else {
-            h[k] = std::tanh(a[k]);
+            h[k] = std::tanh(a(0));
           }
           out.y[((t * B_ + b) * S_ + s) * H_ + k] = h[k];
         }
@@ -61,7 +70,7 @@ Outputs plain(const Net& p) {
 template <int G>
 Net some(std::uint64_t seed) {
   Net p{random<double>(T_ * B_ * D_, seed),         random<double>(S_ * G * H_ * D_, seed + 1),
-        random<double>(S_ * G * H_ * H_, seed + 2), random<double>(S_ * G * H_, seed + 3),
+        random<double>(S_ * G * H_ * H_, seed + 2), random<double>(S_ * bias_rows<G> * H_, seed + 3),
         random<double>(S_ * B_ * H_, seed + 4),     random<double>(S_ * B_ * H_, seed + 5)};
   for (double& w : p.w_hh) w *= 0.3;
   return p;
@@ -81,7 +90,8 @@ double dot(const std::vector<A>& a, const std::vector<B>& b) {
 
 template <class T, int G>
 double check(const Recurrent<T>& op, const Runtime& runtime) {
-  const RecurrentShape shape{T_, B_, D_, H_, static_cast<int>(S_), false, 11};
+  RecurrentShape shape{};
+  shape.T = T_, shape.B = B_, shape.D = D_, shape.H = shape.R = H_, shape.S = S_, shape.frames = 11;
   const Net p = some<G>(10), u = some<G>(20);
   const auto x = as<T>(p.x), w_ih = as<T>(p.w_ih), w_hh = as<T>(p.w_hh), bias = as<T>(p.bias), h0 = as<T>(p.h0),
              c0 = as<T>(p.c0);
@@ -89,8 +99,17 @@ double check(const Recurrent<T>& op, const Runtime& runtime) {
   Memory saved(op.saved_bytes(shape)), forward(op.forward_bytes(shape, runtime.threads));
   const bool has_c = G == 4;
   op.forward(shape,
-             {x.data(), lengths, w_ih.data(), w_hh.data(), bias.data(), h0.data(), has_c ? c0.data() : nullptr,
-              y.data(), hn.data(), has_c ? cn.data() : nullptr, saved.get()},
+             {x.data(),
+              lengths,
+              {w_ih.data(), w_hh.data(), bias.data(), nullptr, nullptr},
+              nullptr,
+              h0.data(),
+              has_c ? c0.data() : nullptr,
+              {},
+              y.data(),
+              hn.data(),
+              has_c ? cn.data() : nullptr,
+              saved.get()},
              forward.get(), runtime);
   const Outputs want = plain<G>(p);
   double worst = std::fmax(off(y, want.y), off(hn, want.hn));
@@ -102,8 +121,16 @@ double check(const Recurrent<T>& op, const Runtime& runtime) {
   std::vector<T> dy(y.size()), dhn(hn.size()), dcn(hn.size());
   Memory jvp(op.jvp_bytes(shape, runtime.threads));
   op.jvp(shape,
-         {saved.get(), x.data(), ux.data(), uw_ih.data(), uw_hh.data(), ubias.data(), uh.data(),
-          has_c ? uc.data() : nullptr, dy.data(), dhn.data(), has_c ? dcn.data() : nullptr},
+         {saved.get(),
+          x.data(),
+          {},
+          ux.data(),
+          {uw_ih.data(), uw_hh.data(), ubias.data(), nullptr, nullptr},
+          uh.data(),
+          has_c ? uc.data() : nullptr,
+          dy.data(),
+          dhn.data(),
+          has_c ? dcn.data() : nullptr},
          jvp.get(), runtime);
   Net above = p, below = p, along = u;
   for (int i = 0; i < 6; ++i)
@@ -127,8 +154,16 @@ double check(const Recurrent<T>& op, const Runtime& runtime) {
       dc0(hn.size());
   Memory backward(op.backward_bytes(shape, runtime.threads));
   op.backward(shape,
-              {saved.get(), x.data(), vy.data(), vh.data(), has_c ? vc.data() : nullptr, dw_ih.data(), dw_hh.data(),
-               dbias.data(), dx.data(), dh0.data(), has_c ? dc0.data() : nullptr},
+              {saved.get(),
+               x.data(),
+               {},
+               vy.data(),
+               vh.data(),
+               has_c ? vc.data() : nullptr,
+               {dw_ih.data(), dw_hh.data(), dbias.data(), nullptr, nullptr},
+               dx.data(),
+               dh0.data(),
+               has_c ? dc0.data() : nullptr},
               backward.get(), runtime);
   const double left = dot(dy, vy) + dot(dhn, vh) + (has_c ? dot(dcn, vc) : 0);
   const double right = dot(ux, dx) + dot(uw_ih, dw_ih) + dot(uw_hh, dw_hh) + dot(ubias, dbias) + dot(uh, dh0) +
@@ -142,6 +177,10 @@ double check(const Recurrent<T>& op, const Runtime& runtime) {
 
 double lstm(const Table& table, const Runtime& runtime, bool in_double) {
   return in_double ? check<double, 4>(table.lstm->f64, runtime) : check<float, 4>(table.lstm->f32, runtime);
+}
+
+double gru(const Table& table, const Runtime& runtime, bool in_double) {
+  return in_double ? check<double, 3>(table.gru->f64, runtime) : check<float, 3>(table.gru->f32, runtime);
 }
 
 double rnn(const Table& table, const Runtime& runtime, bool in_double) {

@@ -27,7 +27,7 @@ struct Packed {
     W* w_hh;      // panels of [R,Gp]
     W* w_hr;      // panels of [H,R]; with a projection
     T* peephole;  // [3,Hp]; with peepholes, else null
-  } direction[2];
+  } direction[2] = {};
 
   Packed() = default;
   Packed(const RecurrentShape& shape, Pieces& p) {
@@ -72,10 +72,12 @@ struct Column {
 // Row i of the square becomes column i.
 PYASR_INLINE void turn(Vf (&square)[lanes<float>]) { transpose(square); }
 PYASR_INLINE void turn(Vd (&square)[lanes<double>]) {
-  Vd r[lanes<double>] = {};
   for (int i = 0; i < lanes<double>; ++i)
-    for (int j = 0; j < lanes<double>; ++j) r[i][j] = square[j][i];
-  for (int i = 0; i < lanes<double>; ++i) square[i] = r[i];
+    for (int j = 0; j < i; ++j) {
+      const double keep = square[i][j];
+      square[i][j] = square[j][i];
+      square[j][i] = keep;
+    }
 }
 
 // K rows of the panel at column `col`: to[k][j] = factor * w[row of column col + j][k]. w is [Map::rows*H,K].

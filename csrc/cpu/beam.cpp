@@ -69,7 +69,7 @@ bool ask(const BeamArgs<T>& a, Search& s) {
     const Node& node = s.nodes[id];
     if (a.delimiter >= 0 && (node.label == a.delimiter || node.label < 0)) continue;
     double* const log_p = s.lm_log_p + row * s.padded;
-    if (!a.hook->scores(a.hook->self, id, node.parent, node.label, s.wanted, count, log_p)) return false;
+    if (!a.hook->scores(a.hook->self, id, s.wanted, count, log_p)) return false;
     double most = a.delimiter >= 0 ? 0 : nothing;
     for (std::int64_t k = 0; k < count; ++k) {
       const double w = s.weight[row * s.padded + s.wanted[k]] = weigh(a, log_p[s.wanted[k]]);
@@ -106,7 +106,10 @@ std::int32_t extended(const BeamArgs<T>& a, Search& s, std::int64_t i, std::int3
   const std::int64_t cell = s.now.row[i] * s.padded + label;
   to.weight += s.weight[cell];
   to.lm_log_p += s.lm_log_p[cell];
-  if (!a.ngram) return id;
+  if (a.hook) {
+    s.lost |= !a.hook->extend(a.hook->self, id, parent, label);
+    return id;
+  }
   if (a.delimiter < 0) {
     to.state = score(*a.ngram, from.state, label).next;
   } else if (label != a.delimiter) {
@@ -270,6 +273,7 @@ void begin(const BeamArgs<T>& a, Search& s) {
   const bool model = a.ngram || a.hook;
   s.nodes[0] = {0, 0, -1, -1, 0, a.ngram ? a.ngram->start : 0, 0};
   s.node_count = s.slots = 1;
+  s.lost = a.hook && !a.hook->begin(a.hook->self);
   s.now.node[0] = 0;
   s.now.row[0] = model ? 0 : -1;
   s.now.blank[0] = s.now.total[0] = s.shift = 0;
@@ -285,7 +289,7 @@ bool finish(const BeamArgs<T>& a, Search& s) {
     double word = 0, end = 0;
     const bool unfinished = a.delimiter >= 0 && node.label >= 0 && node.label != a.delimiter;
     if (a.hook) {
-      if (!a.hook->end(a.hook->self, s.now.node[j], node.parent, node.label, &word, &end)) return false;
+      if (!a.hook->end(a.hook->self, s.now.node[j], &word, &end)) return false;
     } else {
       Scored last{0, node.state};
       if (unfinished) last = score_word(*a.ngram, node.state, node.word);
@@ -333,6 +337,7 @@ void search_one(const BeamArgs<T>& a, std::int64_t b, char* workspace, const Run
   Search s;
   carve(s, workspace, frames, a.V, a.width, model);
   begin(a, s);
+  if (s.lost) return;
   for (std::int64_t t = 0; t < frames; ++t) {
     if (t % 16 == 0 && runtime.stop(runtime.self)) return;
     if (!read_frame(a, s, a.logits + (t * a.B + b) * a.V)) {
@@ -344,6 +349,7 @@ void search_one(const BeamArgs<T>& a, std::int64_t b, char* workspace, const Run
     stay(s, a.blank);
     gather(s);
     advance(a, s);
+    if (s.lost) return;
   }
   if (model && !finish(a, s)) return;
   write(a, s, b);

@@ -63,7 +63,8 @@ struct Search {
   Node* nodes;
 
   std::int64_t slots, count, node_count;
-  double shift;
+  double shift;  // what all log probabilities are less
+  bool lost;     // a hook failed
 };
 
 // The workspace of one worker, laid out by adding up; base null: only its size.

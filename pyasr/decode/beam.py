@@ -13,7 +13,7 @@ from pyasr.ops._door import Door
 
 class Hypothesis(NamedTuple):
     """Labels [U], and natural logarithms: score = log_p + lm_weight * lm_log_p + length_bonus * tokens, where log_p is that of
-    the labels under CTC, as far as the beam has seen their paths."""
+    the labels under CTC, as far as the beam has seen their paths, and lm_log_p that of tokens and end."""
 
     labels: list[int]
     score: float
@@ -27,7 +27,10 @@ def ctc_beam(
     *,
     width: int = 16,
     blank: int = 0,
+    lm: Any = None,
+    lm_weight: float = 0.5,
     length_bonus: float = 0.0,
+    delimiter: int | None = None,
     n_best: int = 1,
     min_log_p: float | None = None,
     threads: int | None = None,
@@ -37,8 +40,19 @@ def ctc_beam(
 
     logits [T, B, V] float32 or float64 (the softmax is taken here), lengths [B] int32; frames from lengths[b] on are not read.
     `width` prefixes go on from every frame. A label whose log probability is below `min_log_p` begins nowhere in that frame; by
-    default none is left out. `length_bonus` is added per label. The result has up to `n_best` (at most `width`) hypotheses per
-    utterance; those of probability 0 are left out.
+    default none is left out. The result has up to `n_best` (at most `width`) hypotheses per utterance; those of probability 0
+    are left out.
+
+    A language model adds `lm_weight` times the log probability of every token, and of the end. Tokens are labels; with
+    `delimiter`, the label between words, they are words, scored when they end. `length_bonus` is added per token, without a
+    model per label.
+    `lm` is what `Ngram.over` or `Ngram.over_words` made, or any object with
+
+        start() -> state, once per utterance
+        score(state, token) -> (natural log probability, state), once per prefix and token: a label, or the labels of a word
+        end(state) -> natural log probability of the end, which it may lack
+
+    Such an object is called on the calling thread, and what it raises passes through.
 
     Scores are compared after rounding to 2⁻³⁰. Of equal prefixes one that was in the beam wins over a new one, then the better of
     the frame before, then the lower label. An utterance's result depends neither on its neighbors nor on threads.
@@ -55,11 +69,18 @@ def ctc_beam(
     [[]]
     >>> [(h.labels, round(float(np.exp(h.log_p)), 4)) for h in ctc_beam(logits, lengths, n_best=3)[0]]
     [([1], 0.4025), ([2], 0.2625), ([], 0.16)]
+    >>> class Likes2:
+    ...     def start(self):
+    ...         return None
+    ...     def score(self, state, token):
+    ...         return np.log(0.8 if token == 2 else 0.2), state
+    >>> ctc_beam(logits, lengths, lm=Likes2(), lm_weight=1.0)[0][0].labels
+    [2]
     """
     lengths = host(lengths)
     results = backend().ctc_beam(
-        host(logits), lengths, width=width, blank=blank, length_bonus=length_bonus, n_best=n_best, min_log_p=min_log_p,
-        threads=threads,
+        host(logits), lengths, width=width, blank=blank, lm=lm, lm_weight=lm_weight, length_bonus=length_bonus,
+        delimiter=delimiter, n_best=n_best, min_log_p=min_log_p, threads=threads,
     )  # fmt: skip
     bad = np.flatnonzero(np.isnan(results[2]).any(axis=1))
     if bad.size:

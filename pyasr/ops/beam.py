@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyasr.ops._door import Door
+from pyasr.ops._fusion import Fusion, check_model
 from pyasr.ops._op import Row
 from pyasr.ops.ctc import log_softmax
 from pyasr.ops.greedy import check_frames
@@ -42,16 +43,16 @@ def best_first(cells: list[Cell]) -> list[Cell]:
     return sorted((c for c in cells if c.total > -np.inf), key=lambda c: -rounded(c.total))
 
 
-def search(
-    log_y: np.ndarray, width: int, blank: int, length_bonus: float, min_log_p: float
-) -> tuple[list[Cell], float]:
+def search(log_y: np.ndarray, width: int, blank: int, fusion: Fusion, min_log_p: float) -> tuple[list[Cell], float]:
     """The beam after the frames log_y [T,V], best first, and what its log probabilities are less."""
     beam, shift = [Cell((), 0.0, -np.inf)], 0.0
     for y in log_y.tolist():
-        may_begin = [v for v, p in enumerate(y) if v != blank and p >= min_log_p]
+        may_begin = [v for v, p in enumerate(y) if v != blank and p >= min_log_p and p > -np.inf]
         known = {cell.prefix for cell in beam}
         extended = {
-            (*cell.prefix, v): (cell.blank if cell.prefix[-1:] == (v,) else cell.total) + (y[v] + length_bonus)
+            (*cell.prefix, v): (cell.blank if cell.prefix[-1:] == (v,) else cell.total)
+            + y[v]
+            + fusion.step(cell.prefix, v)
             for cell in beam
             for v in may_begin
         }
@@ -76,7 +77,10 @@ def ctc_beam(
     *,
     width: int = 16,
     blank: int = 0,
+    lm: Any = None,
+    lm_weight: float = 0.5,
     length_bonus: float = 0.0,
+    delimiter: int | None = None,
     n_best: int = 1,
     min_log_p: float | None = None,
     threads: int | None = None,
@@ -84,6 +88,8 @@ def ctc_beam(
     door = Door("ctc_beam")
     blank = check_frames(door, logits, lengths, blank)
     width = door.integer("width", width, 1, WIDEST)
+    mark = check_model(door, lm, delimiter, blank)
+    weight = door.real("lm_weight", lm_weight, 0.0, 1e6)
     bonus = door.real("length_bonus", length_bonus, -1e6, 1e6)
     n_best = door.integer("n_best", n_best, 1, width)
     lowest = -np.inf if min_log_p is None else door.real("min_log_p", min_log_p)
@@ -102,13 +108,16 @@ def ctc_beam(
             if np.isnan(log_y).any():
                 scores[b] = log_p[b] = lm_log_p[b] = np.nan
                 continue
-            beam, shift = search(log_y, width, blank, bonus, lowest)
+            fusion = Fusion(door, lm, weight, bonus, mark)
+            beam, shift = search(log_y, width, blank, fusion, lowest)
+            ends = {cell.prefix: fusion.finish(cell.prefix) for cell in beam}
+            beam = [Cell(c.prefix, c.blank + ends[c.prefix][0], c.label + ends[c.prefix][0]) for c in beam]
             for k, cell in enumerate(best_first(beam)[:n_best]):
                 counts[b, k] = len(cell.prefix)
                 labels[b, k, : len(cell.prefix)] = cell.prefix
                 scores[b, k] = cell.total + shift
-                log_p[b, k] = scores[b, k] - bonus * len(cell.prefix)
-                lm_log_p[b, k] = 0.0
+                log_p[b, k] = scores[b, k] - ends[cell.prefix][1]
+                lm_log_p[b, k] = ends[cell.prefix][2]
         scores, log_p, lm_log_p = (x.astype(logits.dtype) for x in (scores, log_p, lm_log_p))
     return labels, counts, scores, log_p, lm_log_p
 

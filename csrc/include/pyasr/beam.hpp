@@ -39,16 +39,16 @@ struct NgramTables {
   double unknown_log_p;             // added for such a word
 };
 
-// A language model that is asked. Nodes are prefixes: 0 is the empty one and comes first for every utterance; the
-// others follow their parent. False stops the search; its results are then meaningless.
+// A language model that is asked. Nodes are the prefixes of an utterance, 0 the empty one. False stops the search,
+// whose results are then meaningless.
 struct LmHook {
   void* self;
+  bool (*begin)(void* self) noexcept;                                                               // another utterance
+  bool (*extend)(void* self, std::int64_t node, std::int64_t parent, std::int32_t label) noexcept;  // a new node
   // log_p[v] for those labels v in wanted that are NaN there. With a delimiter it alone is wanted.
-  bool (*scores)(void* self, std::int64_t node, std::int64_t parent, std::int32_t label, const std::int32_t* wanted,
-                 std::int64_t count, double* log_p) noexcept;
-  // The log probability of the unfinished word (0 without a delimiter), and of the end after it.
-  bool (*end)(void* self, std::int64_t node, std::int64_t parent, std::int32_t label, double* word,
-              double* end) noexcept;
+  bool (*scores)(void* self, std::int64_t node, const std::int32_t* wanted, std::int64_t count, double* log_p) noexcept;
+  // The log probability of the unfinished word (0 without one), and of the end after it.
+  bool (*end)(void* self, std::int64_t node, double* word, double* end) noexcept;
 };
 
 template <class T>

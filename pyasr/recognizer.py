@@ -13,7 +13,7 @@ import numpy as np
 from pyasr import checkpoint
 from pyasr.batches import host, pad
 from pyasr.checkpoint import CheckpointError
-from pyasr.decode import ctc_greedy
+from pyasr.decode import Hypothesis, Ngram, ctc_beam, ctc_greedy
 from pyasr.features import MfccOptions, cmvn, deltas
 from pyasr.layers import Chain
 from pyasr.losses import Ctc, SoftmaxCrossEntropy
@@ -207,14 +207,16 @@ class WordRecognizer(_Recognizer):
 
 
 class CtcRecognizer(_Recognizer):
-    """Connected speech in the characters of the training transcripts, decoded greedily.
+    """Connected speech in the characters of the training transcripts, decoded greedily, or by what `use_beam` was told.
 
     recognizer = CtcRecognizer.load("runs/an4/best.safetensors")
+    recognizer.use_beam(16, Ngram.load("an4.arpa"))
     text, probability = recognizer.transcribe(*pyasr.load("call.wav", recognizer.config.sample_rate))
     """
 
     KIND, CONFIG, criterion = "lstm_ctc", CtcConfig, Ctc
     no_label = np.zeros(0, np.int32)
+    _beam: Mapping[str, Any] | None = None  # arguments of ctc_beam; None: greedily
 
     def _build(self) -> Chain:
         c = self.config
@@ -236,15 +238,48 @@ class CtcRecognizer(_Recognizer):
         """A frame for every label, and one for the blank between two that are the same."""
         return len(label) + int((label[1:] == label[:-1]).sum()) <= -(-frames // self.config.stack)
 
+    def use_beam(
+        self, width: int = 16, lm: Ngram | None = None, *, lm_weight: float = 0.5, length_bonus: float = 0.0,
+        oov_penalty: float = -10.0,
+    ) -> None:  # fmt: skip
+        """Decode by `pyasr.decode.ctc_beam` from now on.
+
+        A model whose words are single characters (and <space>) is one over characters; any other is over words, which the space
+        of the alphabet ends. What is no word of it is <unk>, less `oov_penalty` nats. `length_bonus` is added per character or
+        word.
+
+        Raises ValueError where model and alphabet have nothing in common, or for words in an alphabet without a space.
+        """
+        beam: dict[str, Any] = {"width": width, "lm_weight": lm_weight, "length_bonus": length_bonus}
+        if lm is not None and lm.over_characters:
+            beam["lm"] = lm.over(self.alphabet)
+        elif lm is not None:
+            characters = self.alphabet.characters
+            if " " not in characters:
+                raise ValueError(f"use_beam: lm is over words, which end with a space, got the alphabet {characters!r}")
+            beam["lm"] = lm.over_words(self.alphabet, oov_penalty=oov_penalty)
+            beam["delimiter"] = characters.index(" ") + 1
+        ctc_beam(np.zeros((0, 0, len(self.alphabet))), np.zeros(0, np.int32), **beam)  # whether it takes these
+        self._beam = beam
+
     def read(self, logits: Any, lengths: Any) -> list[str]:
-        return [self.alphabet.decode(symbols) for symbols in ctc_greedy(logits, lengths)]
+        if self._beam is None:
+            return [self.alphabet.decode(symbols) for symbols in ctc_greedy(logits, lengths)]
+        return [self.alphabet.decode(best.labels) for best in self._search(logits, lengths)]
+
+    def _search(self, logits: Any, lengths: Any) -> list[Hypothesis]:
+        """The best hypothesis of each utterance. None is impossible: every character has a probability."""
+        return [found[0] for found in ctc_beam(logits, lengths, **self._beam or {})]
 
     def transcribe(self, wave: np.ndarray, sample_rate: int) -> tuple[str, float]:
-        """wave [N] -> (text, the probability of its best path). Raises ValueError for another sample rate or less than one
-        frame (25 ms)."""
+        """wave [N] -> (text, the probability of its best path; after `use_beam` that of all its paths that the beam has seen,
+        without the language model). Raises ValueError for another sample rate or less than one frame (25 ms)."""
         ((_, logits, lengths),) = self.batches([self._features(wave, sample_rate)])
-        best = probabilities(host(logits))[: int(lengths[0]), 0].max(axis=1)
-        return self.read(logits, lengths)[0], float(np.exp(np.log(best).sum()))
+        if self._beam is not None:
+            (best,) = self._search(logits, lengths)
+            return self.alphabet.decode(best.labels), float(np.exp(best.log_p))
+        best_path = probabilities(host(logits))[: int(lengths[0]), 0].max(axis=1)
+        return self.read(logits, lengths)[0], float(np.exp(np.log(best_path).sum()))
 
 
 def load(path: str | os.PathLike[str], ops: Any) -> WordRecognizer | CtcRecognizer:

@@ -23,6 +23,7 @@ from pyasr.recognizer import CtcRecognizer, load  # noqa: E402  (after the packa
 from pyasr.runs import plots, training  # noqa: E402
 
 TREES = runpy.run_path(str(Path(__file__).with_name("trees.py")))
+ARPA = runpy.run_path(str(Path(__file__).with_name("arpa.py")))
 letters_of, folder_of, jsonl, recording = (TREES[n] for n in ("letters_of", "folder_of", "jsonl", "recording"))
 SPELLED = [" ".join(letters_of(i)) for i in range(20)]
 SMALL = ["--hidden", "8", "--layers", "1", "--epochs", "2", "--batch-size", "8", "--quiet"]
@@ -137,6 +138,57 @@ def test_errors_are_counted_as_by_hand_and_by_jiwer(ctc, tmp_path, monkeypatch, 
     wanted = jiwer.process_words([said for said, _, _ in DOCTORED], [heard for _, heard, _ in DOCTORED])
     assert score["wer"] == pytest.approx(wanted.wer)
     assert score["cer"] == pytest.approx(jiwer.cer([said for said, _, _ in DOCTORED], [h for _, h, _ in DOCTORED]))
+
+
+# ---- a search instead of the best path
+
+
+def arpa(path, words):
+    """A 1-gram of equally probable words."""
+    grams = {
+        ("<s>",): (-99.0, 0.0),
+        ("</s>",): (-1.0, 0.0),
+        ("<unk>",): (-9.0, 0.0),
+        **{(w,): (-1.0, 0.0) for w in words},
+    }
+    return ARPA["write"](path, grams)
+
+
+def test_a_beam_with_a_model_says_its_words(ctc, spelled, tmp_path, capsys):
+    files = [spelled / f"{i:02d}.wav" for i in (0, 5, 9)]
+    plain = done(capsys, "transcribe", ctc, *files).out
+    lines = [json.loads(x) for x in done(capsys, "transcribe", ctc, *files, "--json", "--beam", "8").out.splitlines()]
+    recognizer = load(ctc / "best.safetensors", pyasr.backend())
+    recognizer.use_beam(8)
+    for line, file in zip(lines, files, strict=True):
+        text, probability = recognizer.transcribe(*pyasr.load(file))
+        assert (line["text"], line["probability"]) == (text, pytest.approx(probability, abs=1e-6))
+        assert 0 < probability <= 1
+    only = arpa(tmp_path / "only.arpa", ["abc", "cab"])
+    options = ("--beam", 64, "--lm", only, "--lm-weight", 9, "--length-bonus", 40)
+    said = [line.split("\t")[1] for line in done(capsys, "transcribe", ctc, *files, *options).out.splitlines()]
+    assert set(" ".join(said).split()) <= {"abc", "cab"}
+    letters = arpa(tmp_path / "letters.arpa", ["a", "b", "c", "<space>"])
+    assert judged(capsys, ctc, "--data", spelled, "--beam", "8", "--lm", letters)["utterances"] == 20
+    assert done(capsys, "transcribe", ctc, *files).out == plain
+
+
+def test_options_of_a_search_that_do_not_fit_are_named(ctc, words, spelled, tmp_path, capsys):
+    file = spelled / "00.wav"
+    (tmp_path / "bad.arpa").write_text("no model\n")
+    foreign = arpa(tmp_path / "foreign.arpa", ["ZZ", "YY"])
+    for argv, code, message in (
+        ((ctc, file, "--lm", foreign), 2, "--lm goes with --beam WIDTH"),
+        ((ctc, file, "--length-bonus", 1), 2, "--length-bonus goes with --beam WIDTH"),
+        ((ctc, file, "--beam", 0), 2, "--beam"),
+        ((words, file, "--beam", 4), 2, "--beam goes with an lstm_ctc, got a word_classifier"),
+        ((ctc, file, "--beam", 4, "--lm", tmp_path / "none.arpa"), 1, "none.arpa"),
+        ((ctc, file, "--beam", 4, "--lm", tmp_path / "bad.arpa"), 1, "bad.arpa, line 2: the file must go on with"),
+        ((ctc, file, "--beam", 4, "--lm", foreign), 1, "symbols must spell words of the model"),
+        ((ctc, file, "--beam", 4, "--lm-weight", -1), 1, "lm_weight must lie in"),
+    ):
+        err = done(capsys, "transcribe", *argv, code=code).err
+        assert message in err and "Traceback" not in err
 
 
 # ---- transcribe

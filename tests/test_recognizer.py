@@ -1,5 +1,8 @@
 """Every model learns eight utterances by heart, and a checkpoint brings it back."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,8 @@ import pyasr
 from pyasr import recognizer
 from pyasr.batches import pad
 from pyasr.checkpoint import CheckpointError
+from pyasr.counter import stream
+from pyasr.decode import Ngram, ctc_beam
 from pyasr.losses import Ctc, SoftmaxCrossEntropy
 from pyasr.ops import why_not
 from pyasr.optim import Adam, Sgd
@@ -15,6 +20,7 @@ from pyasr.text import Alphabet, pad_labels
 from pyasr.train import fit
 
 pytest.importorskip("safetensors", reason="checkpoints are safetensors")
+ARPA = runpy.run_path(str(Path(__file__).with_name("arpa.py")))
 WORDS = ("ab", "ba", "a b", "bb", "aa b", "b", "c", "cab")
 COLUMNS = [c for c in ("numpy", "cpp") if why_not(c) is None]
 
@@ -77,3 +83,24 @@ def test_a_config_from_anywhere_is_checked(change, message, tmp_path):
     r.save(tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match=message):
         recognizer.load(tmp_path / "x.safetensors", ops)
+
+
+@pytest.mark.parametrize(("alphabet", "words", "delimiter"), [(" ab", ("ab", "b"), 1), ("ab", ("a", "b"), None)])
+def test_a_beam_takes_words_or_characters(alphabet, words, delimiter, tmp_path):
+    recognizer = CtcRecognizer(pyasr.backend(), CtcConfig(alphabet, hidden=4, layers=1))
+    lm = Ngram.load(ARPA["write"](tmp_path / "m.arpa", ARPA["random_ngrams"](words, 2, alphabet)))
+    logits = stream(alphabet).standard_normal((12, 2, len(recognizer.alphabet))).astype(np.float32)
+    lengths = np.array([12, 7], np.int32)
+    recognizer.use_beam(6, lm, lm_weight=0.8, length_bonus=0.2, oov_penalty=-3.0)
+    over = lm.over_words(recognizer.alphabet, oov_penalty=-3.0) if delimiter else lm.over(recognizer.alphabet)
+    found = ctc_beam(logits, lengths, width=6, lm=over, lm_weight=0.8, length_bonus=0.2, delimiter=delimiter)
+    assert recognizer.read(logits, lengths) == [recognizer.alphabet.decode(h[0].labels) for h in found]
+
+
+def test_a_model_over_words_needs_a_space(tmp_path):
+    recognizer = CtcRecognizer(pyasr.backend(), CtcConfig("ab", hidden=4, layers=1))
+    lm = Ngram.load(ARPA["write"](tmp_path / "m.arpa", ARPA["random_ngrams"](("ab",), 1, 0)))
+    with pytest.raises(ValueError, match="use_beam: lm is over words, which end with a space, got the alphabet 'ab'"):
+        recognizer.use_beam(4, lm)
+    with pytest.raises(ValueError, match=r"ctc_beam: width must lie in \[1, 4096\], got 0"):
+        recognizer.use_beam(0)

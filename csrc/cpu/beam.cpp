@@ -9,6 +9,8 @@
 // language model, whose row of V belongs to a slot and is filled when a prefix comes into the beam.
 //
 // Bytes per frame: the logits once. Operations: 40 V for the softmax, about 4 per slot and symbol, 200 per slot.
+// Measured, T=500 V=32 width 16, one Zen 5 core, per utterance: 0.6 ms from flat logits to 1.0 from sharp ones; with a
+// trigram over labels 0.8 to 1.7, with words 0.7 to 1.1.
 #include "pyasr/beam.hpp"
 
 #include "cpu/beam_model.hpp"

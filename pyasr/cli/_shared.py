@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -40,6 +41,44 @@ def runs_ops(function: Callable) -> Callable:
         help="Never falls back.  [default: the best here]",
     )
     return backend(threads(function))
+
+
+def search_options(function: Callable) -> Callable:
+    """How a connected recognizer searches; the command takes them as one argument, `search`."""
+
+    @functools.wraps(function)
+    def with_search(
+        *args: Any, beam: int | None, lm: Path | None, lm_weight: float | None, length_bonus: float | None, **more: Any
+    ) -> Any:
+        given = {"lm": lm, "lm_weight": lm_weight, "length_bonus": length_bonus}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if beam is None and chosen:
+            raise click.UsageError(f"--{next(iter(chosen)).replace('_', '-')} goes with --beam WIDTH")
+        return function(*args, search=None if beam is None else {"width": beam, **chosen}, **more)
+
+    for option in (
+        click.option("--length-bonus", type=float, help="Added per word (or character) of the model.  [default: 0]"),
+        click.option("--lm-weight", type=float, help="Of the model's log probabilities.  [default: 0.5]"),
+        click.option(
+            "--lm", type=click.Path(path_type=Path),
+            help="An n-gram in ARPA format, over words, or over characters if all of its words are.  [default: none]",
+        ),
+        click.option("--beam", type=click.IntRange(1, 4096), help="Prefixes of a beam search.  [default: the best path]"),
+    ):  # fmt: skip
+        with_search = option(with_search)
+    return with_search
+
+
+def use_search(recognizer: Any, search: dict[str, Any] | None) -> None:
+    """What --beam and the options with it ask for."""
+    if search is None:
+        return
+    if not hasattr(recognizer, "use_beam"):
+        raise click.UsageError(f"--beam goes with an lstm_ctc, got a {recognizer.KIND}")
+    from pyasr.decode import Ngram
+
+    model = Ngram.load(search["lm"]) if "lm" in search else None
+    recognizer.use_beam(**{**search, "lm": model})
 
 
 def backend_of(backend: str | None, threads: int | None) -> Any:

@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,8 +20,10 @@ from pyasr.cli._shared import (
     offline_option,
     runs_ops,
     score_line,
+    search_options,
     show_json,
     strict_option,
+    use_search,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -48,13 +50,14 @@ def checkpoint_of(run: Path) -> Path:
     help="Recordings to judge on, or where the data set lies.  [default: as for train]",
 )
 @click.option("--part", type=click.Choice(["train", "dev", "test"]), help="[default: test, or dev where there is none]")
+@search_options
 @runs_ops
 @offline_option
 @strict_option
 @json_option
 def evaluate(
     run: Path, corpus: str | None, data: Path | None, part: str | None, backend: str | None, threads: int | None,
-    offline: bool, strict: bool, as_json: bool,
+    offline: bool, strict: bool, as_json: bool, search: dict[str, Any] | None,
 ) -> None:  # fmt: skip
     """Judge RUN (its folder or a checkpoint) on its own corpus, on another data set, or on recordings of yours: with --data
     MANIFEST, a folder of recordings with texts or a JSONL file, all of which is then the test."""
@@ -64,6 +67,7 @@ def evaluate(
     from pyasr.runs.material import material
 
     recognizer = load(checkpoint_of(run), backend_of(backend, threads))
+    use_search(recognizer, search)
     name, part, utterances, skipped = _to_judge(run, corpus, data, part, offline, strict)
     read = material(utterances, recognizer.front_end, strict=strict)
     skipped += len(read.skipped)
@@ -128,15 +132,20 @@ def _has_layout(name: str, data: Path) -> bool:
 
 @click.command()
 @run_argument
+@search_options
 @runs_ops
 @json_option
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, allow_dash=True))
-def transcribe(run: Path, backend: str | None, threads: int | None, as_json: bool, files: tuple[Path, ...]) -> None:
+def transcribe(
+    run: Path, backend: str | None, threads: int | None, as_json: bool, files: tuple[Path, ...],
+    search: dict[str, Any] | None,
+) -> None:  # fmt: skip
     """What is said in each recording, as RUN (its folder or a checkpoint) hears it; "-" reads a recording from the input.
     A file that cannot be read is named, and the exit code is then 1."""
     from pyasr.recognizer import load
 
     recognizer = load(checkpoint_of(run), backend_of(backend, threads))
+    use_search(recognizer, search)
     failed = 0
     for file in files:
         try:

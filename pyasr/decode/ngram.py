@@ -13,6 +13,7 @@ from pyasr.ops._ngram import NgramLm, Tables
 from pyasr.text import Alphabet
 
 UNKNOWN = ("<unk>", "<UNK>")
+SPACE = "<space>"
 
 
 class Ngram:
@@ -40,6 +41,11 @@ class Ngram:
 
     def __repr__(self) -> str:
         return f"<{self.order}-gram over {len(self.words)} words, {len(self.tables.arc_token)} n-grams>"
+
+    @property
+    def over_characters(self) -> bool:
+        """Whether its words are single characters and <space>."""
+        return all(len(w) == 1 or w in (BEGIN, END, SPACE, *UNKNOWN) for w in self.words)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -78,7 +84,7 @@ class Ngram:
             total += log_p
         return total + self.end(state)
 
-    def over(self, symbols: Alphabet | Sequence[str | None], *, space: str = "<space>") -> NgramLm:
+    def over(self, symbols: Alphabet | Sequence[str | None], *, space: str = SPACE) -> NgramLm:
         """The model over labels: symbol k, one of the model's words, is label k; None is the blank. An Alphabet stands for its
         characters, whose blank is " " in no ARPA file: `space` is the word for it there. A symbol that the model lacks is <unk>.
 

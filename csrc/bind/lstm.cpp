@@ -1,6 +1,6 @@
 #include "pyasr/lstm.hpp"
 
-#include "bind/recurrent.hpp"
+#include "bind/frozen.hpp"
 
 namespace pyasr::bind {
 namespace {
@@ -11,6 +11,7 @@ struct LstmKind {
   static constexpr const char* name = "lstm";
   static constexpr const char *w_ih = "S 4*H D", *w_hh = "S 4*H R", *bias = "S 4*H";
   static constexpr const char *h = "S B R", *y = "T B S*R";
+  static constexpr const char *frozen = "freeze", *frozen_forward = "frozen forward", *frozen_class = "_FrozenLstm";
   static constexpr bool own_cell = true;
 };
 
@@ -57,6 +58,7 @@ py::tuple lstm_jvp(py::handle saved, py::handle dx, py::handle dw_ih, py::handle
 
 void bind_lstm(py::module_& m) {
   bind_saved<LstmKind>(m, "LstmSaved");
+  bind_frozen<LstmKind>(m, *kernels().lstm);
   m.def("lstm_forward", &lstm_forward, "x"_a, "lengths"_a, "w_ih"_a, "w_hh"_a, "bias"_a, "h0"_a = py::none(),
         "c0"_a = py::none(), py::kw_only(), "peephole"_a = py::none(), "projection"_a = py::none(), "cell_clip"_a = 0.0,
         "state_mask"_a = py::none(), "keep_h"_a = py::none(), "keep_c"_a = py::none(), "reverse"_a = false,

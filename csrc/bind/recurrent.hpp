@@ -55,6 +55,13 @@ RecurrentWeights<T> read_weights(Door& door, py::handle w_ih, py::handle w_hh, p
   return w;
 }
 
+inline double read_cell_clip(const Door& door, py::handle x) {
+  const double clip = door.real_in("cell_clip", x, 0, 1e30);
+  if (clip > 0 && clip < 1e-30)
+    door.value_error("cell_clip must be 0 or at least 1e-30, got " + py::cast<std::string>(py::repr(x)));
+  return clip;
+}
+
 template <class Kind, class T>
 py::tuple recurrent_forward(Door& door, const Recurrent<T>& op, py::handle x, py::handle lengths, py::handle w_ih,
                             py::handle w_hh, py::handle bias, py::handle h0, py::handle c0,
@@ -70,11 +77,7 @@ py::tuple recurrent_forward(Door& door, const Recurrent<T>& op, py::handle x, py
   shape.peephole = a.weights.peephole, shape.projected = a.weights.projection;
   a.h0 = door.read_optional<T>("h0", h0, Kind::h);
   if (Kind::own_cell) a.c0 = door.read_optional<T>("c0", c0, "S B H");
-  const double clip = door.real_in("cell_clip", options.cell_clip, 0, 1e30);
-  if (clip > 0 && clip < 1e-30)
-    door.value_error("cell_clip must be 0 or at least 1e-30, got " +
-                     py::cast<std::string>(py::repr(options.cell_clip)));
-  a.masks.cell_clip = static_cast<T>(clip);
+  a.masks.cell_clip = static_cast<T>(read_cell_clip(door, options.cell_clip));
   a.masks.state = door.read_optional<T>("state_mask", options.state_mask, Kind::h);
   a.masks.keep_h = door.read_optional<T>("keep_h", options.keep_h, Kind::y);
   a.masks.keep_c = door.read_optional<T>("keep_c", options.keep_c, "T B S*H");

@@ -13,7 +13,8 @@
 //
 // Arithmetic per k of a full AVX-512 float32 tile: 24 multiply-adds (12 cycles on two units) against 256 bytes of B
 // from the second-level cache and 24 bytes of A from the first. AVX2: 12 against 64.
-// tried: 8x3 and 12x2 tiles, equal within noise; one sliver height for all panels keeps A packed once.
+// tried: 8x3 and 12x2 tiles, equal within noise; one sliver height for all panels keeps A packed once. For a single
+// row, which is bound by reading B: two and four panels at once, equal; software prefetch, slower.
 #pragma once
 #include "cpu/simd.hpp"
 
@@ -65,8 +66,7 @@ template <class T, class W, int M, int NV, bool Slivers>
   Vec<T> s[M][NV] = {};
   for (long k = 0; k < K; ++k) {
     Vec<T> v[NV];
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) v[j] = load_weights(b + (k * NV + j) * L);
+    load_row(b + k * NV * L, v);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const Vec<T> x = splat(Slivers ? a[k * Tile<T>::rows + m] : a[m * lda + k]);

@@ -13,7 +13,8 @@ constexpr Recurrent<T> kernels = {saved_bytes<T, Cell>, forward_bytes<T>,    bac
                                   jvp<T, Cell>};
 
 template <class Cell, class W>
-constexpr Frozen frozen = {packed_bytes<float, Cell, W>, pack<float, Cell, W>, forward<float, Cell, W>};
+constexpr Frozen frozen = {packed_bytes<float, Cell, W>, pack<float, Cell, W>, saved_bytes<float, Cell>,
+                           forward_bytes<float>, forward<float, Cell, W>};
 
 template <class Cell>
 constexpr RecurrentFamily family = {kernels<float, Cell>, kernels<double, Cell>, frozen<Cell, float>,

@@ -95,12 +95,12 @@ void pack_columns(W* to, long col, long width, const T* w, long K, long H, T fac
         Vec<T> square[L];
         for (long j = 0; j < L; ++j) square[j] = load(from + j * K + k) * factor;
         turn(square);
-        for (long j = 0; j < L; ++j) store_weights(to + (k + j) * width + v, square[j]);
+        for (long j = 0; j < L; ++j) store_row(to + (k + j) * width, v / L, width / L, square[j]);
       }
     for (; k < K; ++k) {
       Vec<T> column{};
       for (long j = 0; j < n; ++j) column[j] = from[j * K + k] * factor;
-      store_weights(to + k * width + v, column);
+      store_row(to + k * width, v / L, width / L, column);
     }
   }
 }

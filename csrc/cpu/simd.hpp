@@ -75,28 +75,51 @@ template <class T>
 PYASR_INLINE void store_part(T* p, Vec<T> v, int n) {
   for (int i = 0; i < n; ++i) p[i] = v[i];
 }
-// The upper half of a float32, for weights that are read more often than their accuracy is worth.
+// The upper half of a float32, for weights that are read more often than their accuracy is worth. Rows of them lie in
+// pairs of vectors, the first in the low halves of 32-bit words and the second in the high ones, so that a shift and a
+// mask are all it takes to read them; a vector without a partner lies as it is.
 struct Bfloat16 {
   std::uint16_t bits;
 };
 typedef std::uint32_t Vu __attribute__((vector_size(register_bytes)));
+typedef std::uint32_t Words __attribute__((vector_size(register_bytes), aligned(2), may_alias));
 typedef std::uint16_t Halves __attribute__((vector_size(register_bytes / 2), aligned(2), may_alias));
-template <class T>
-PYASR_INLINE Vec<T> load_weights(const T* p) {
-  return load(p);
+
+// One row of NV vectors of weights.
+template <class T, int NV>
+PYASR_INLINE void load_row(const T* p, Vec<T> (&v)[NV]) {
+#pragma GCC unroll 4
+  for (int j = 0; j < NV; ++j) v[j] = load(p + j * lanes<T>);
 }
-PYASR_INLINE Vf load_weights(const Bfloat16* p) {
-  return reinterpret_cast<Vf>(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Vu) << 16);
+template <int NV>
+PYASR_INLINE void load_row(const Bfloat16* p, Vf (&v)[NV]) {
+  constexpr int L = lanes<float>;
+#pragma GCC unroll 4
+  for (int j = 0; j + 1 < NV; j += 2) {
+    const Vu pair = *reinterpret_cast<const Words*>(p + j * L);
+    v[j] = reinterpret_cast<Vf>(pair << 16);
+    v[j + 1] = reinterpret_cast<Vf>(pair & 0xFFFF0000u);
+  }
+  if constexpr (NV % 2)
+    v[NV - 1] =
+        reinterpret_cast<Vf>(__builtin_convertvector(*reinterpret_cast<const Halves*>(p + (NV - 1) * L), Vu) << 16);
 }
+// Vector j of the `vectors` of a row, the earlier ones first.
 template <class T>
-PYASR_INLINE void store_weights(T* p, Vec<T> v) {
-  store(p, v);
+PYASR_INLINE void store_row(T* row, long j, long, Vec<T> v) {
+  store(row + j * lanes<T>, v);
 }
 // To nearest, ties to even; NaN stays NaN.
-PYASR_INLINE void store_weights(Bfloat16* p, Vf v) {
+PYASR_INLINE void store_row(Bfloat16* row, long j, long vectors, Vf v) {
   const Vu u = reinterpret_cast<Vu>(v);
-  const Vu rounded = v == v ? u + 0x7FFF + ((u >> 16) & 1) : u | 0x400000;
-  *reinterpret_cast<Halves*>(p) = __builtin_convertvector(rounded >> 16, Halves);
+  const Vu bits = (v == v ? u + 0x7FFF + ((u >> 16) & 1) : u | 0x400000) >> 16;
+  auto* const pair = reinterpret_cast<Words*>(row + j / 2 * 2 * lanes<float>);
+  if (j % 2)
+    *pair |= bits << 16;
+  else if (j + 1 < vectors)
+    *pair = bits;
+  else
+    *reinterpret_cast<Halves*>(pair) = __builtin_convertvector(bits, Halves);
 }
 template <class V>
 PYASR_INLINE V vmin(V a, V b) {

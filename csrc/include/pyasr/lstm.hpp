@@ -124,6 +124,8 @@ struct Frozen {
   std::size_t (*packed_bytes)(const RecurrentShape& shape) noexcept;
   void (*pack)(const RecurrentShape& shape, const RecurrentWeights<float>& weights, void* packed,
                const Runtime& runtime) noexcept;
+  std::size_t (*saved_bytes)(const RecurrentShape& shape) noexcept;
+  std::size_t (*forward_bytes)(const RecurrentShape& shape, int threads) noexcept;
   void (*forward)(const RecurrentShape& shape, const RecurrentForward<float>& args, void* workspace,
                   const Runtime& runtime) noexcept;
 };

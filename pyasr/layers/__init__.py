@@ -6,7 +6,7 @@ from pyasr.layers.activations import Relu, Sigmoid, Tanh
 from pyasr.layers.dropout import Dropout
 from pyasr.layers.linear import Linear
 from pyasr.layers.pooling import MeanOverTime
-from pyasr.layers.recurrent import Lstm, Rnn
+from pyasr.layers.recurrent import Gru, Lstm, Rnn
 from pyasr.layers.stacking import FrameStack
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Chain",
     "Dropout",
     "FrameStack",
+    "Gru",
     "Layer",
     "Linear",
     "Lstm",

@@ -13,13 +13,19 @@ from pyasr._optional import need
 from pyasr.layers._layer import EVAL, Layer, Mode
 from pyasr.ops._compare import on_host
 from pyasr.ops._door import Door
-from pyasr.params import Initializer, Params, uniform
+from pyasr.params import Initializer, Params, uniform, zeros
 
 
 def _windows(frames: int, bptt: int) -> list[slice]:
     """The stretches of time between the cuts; one where nothing is cut or there is no time."""
     size = bptt or max(frames, 1)
     return [slice(t, min(t + size, frames)) for t in range(0, max(frames, 1), size)]
+
+
+# entry of a layer -> argument of its row; backward and jvp put a "d" before it
+ARGUMENTS = {
+    "weight_ih": "w_ih", "weight_hh": "w_hh", "bias": "bias", "peephole": "peephole", "weight_hr": "projection",
+}  # fmt: skip
 
 
 class Recurrent(Layer):
@@ -32,33 +38,50 @@ class Recurrent(Layer):
 
     op: str  # the rows op_forward, op_backward, op_jvp
     gates: int  # rows of a weight per hidden unit
+    bias_gates: int  # and of the bias
 
     def __init__(
         self, params: Params, name: str, input_size: int, hidden_size: int, *, num_layers: int, bidirectional: bool,
-        bias: Initializer,
+        bias: Initializer, proj_size: int = 0, peephole: bool = False,
     ) -> None:  # fmt: skip
         door = Door(type(self).__name__)
         for word, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             door.integer(word, size, 1, 2**31 - 1)
-        self.params, self.name = params, name
+        door.integer("proj_size", proj_size, 0, 2**31 - 1)
         door.boolean("bidirectional", bidirectional)
+        door.boolean("peephole", peephole)
+        self.params, self.name = params, name
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.proj_size, self.state_size = proj_size, proj_size or hidden_size  # the state's is that of h
         self.directions = 2 if bidirectional else 1
-        fill, rows = uniform(1 / math.sqrt(hidden_size)), self.gates * hidden_size
+        fill, (S, H, R) = uniform(1 / math.sqrt(hidden_size)), (self.directions, hidden_size, self.state_size)
+        options: dict[str, tuple[tuple[int, ...], Initializer]] = {}
+        if peephole:
+            options["peephole"] = (S, 3 * H), zeros
+        if proj_size:
+            options["weight_hr"] = (S, R, H), fill
         for k in range(num_layers):
-            inputs = input_size if k == 0 else self.directions * hidden_size
-            params.declare(f"{name}.weight_ih_l{k}", (self.directions, rows, inputs), fill)
-            params.declare(f"{name}.weight_hh_l{k}", (self.directions, rows, hidden_size), fill)
-            params.declare(f"{name}.bias_l{k}", (self.directions, rows), bias)
+            shapes = {
+                "weight_ih": ((S, self.gates * H, input_size if k == 0 else S * R), fill),
+                "weight_hh": ((S, self.gates * H, R), fill),
+                "bias": ((S, self.bias_gates * H), bias),
+            } | options
+            for entry, (shape, init) in shapes.items():
+                params.declare(f"{name}.{entry}_l{k}", shape, init)
+        self.entries = tuple(shapes)
 
     @property
     def output_size(self) -> int:
         """Features of the output: both directions side by side."""
-        return self.directions * self.hidden_size
+        return self.directions * self.state_size
 
-    def _weights(self, k: int, vector: Any) -> list[Any]:
-        """w_ih [S, rows, D], w_hh [S, rows, H], bias [S, rows] of layer k in a flat vector."""
-        return [self.params.view(vector, f"{self.name}.{w}_l{k}") for w in ("weight_ih", "weight_hh", "bias")]
+    def _weights(self, k: int, vector: Any, prefix: str = "") -> dict[str, Any]:
+        """The entries of layer k in a flat vector, by their arguments."""
+        return {prefix + ARGUMENTS[e]: self.params.view(vector, f"{self.name}.{e}_l{k}") for e in self.entries}
+
+    def _options(self, k: int, frames: int, batch: int, mode: Mode) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What forward of layer k takes beside weights: what holds for the whole sequence, and arrays [T, …] along time."""
+        return {}, {}
 
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:
         self._check_input(x, lengths, (3,), "(T, B, D)")
@@ -67,16 +90,21 @@ class Recurrent(Layer):
                 f"{type(self).__name__}: bptt needs a layer of one direction, got bptt = {mode.bptt} with two"
             )
         run, xp = getattr(self.params.ops, f"{self.op}_forward"), self.params.ops.xp
-        weights = [self._weights(k, self.params.value) for k in range(self.num_layers)]
-        states: list[list[Any]] = [[] for _ in weights]
+        given = []
+        for k in range(self.num_layers):
+            whole, along_time = self._options(k, x.shape[0], x.shape[1], mode)
+            given.append((self._weights(k, self.params.value) | whole, along_time))
+        states: list[dict[str, Any]] = [{} for _ in given]
         y, saved = [], []
         for window in _windows(x.shape[0], mode.bptt):
             part, within = x[window], lengths
             if mode.bptt:
                 within = xp.clip(lengths - window.start, 0, mode.bptt)
             kept = []
-            for k, w in enumerate(weights):
-                part, *states[k], of_layer = run(part, within, *w, *states[k])
+            for k, (whole, along_time) in enumerate(given):
+                cut = {name: a[window] for name, a in along_time.items()}
+                part, *ends, of_layer = run(part, within, **whole, **cut, **states[k])
+                states[k] = dict(zip(("h0", "c0"), ends, strict=False))
                 kept.append(of_layer)
             y.append(part)
             saved.append((window, kept))
@@ -90,9 +118,7 @@ class Recurrent(Layer):
         self._check("dy", dy, (T, B, self.output_size))
         run = getattr(self.params.ops, f"{self.op}_backward")
         grad = self.params.grad if grad is None else grad
-        into = [
-            dict(zip(("dw_ih", "dw_hh", "dbias"), self._weights(k, grad), strict=True)) for k in range(self.num_layers)
-        ]
+        into = [self._weights(k, grad, "d") for k in range(self.num_layers)]
         dx = []
         for window, kept in windows:
             part = dy[window]
@@ -106,60 +132,74 @@ class Recurrent(Layer):
         if dx is not None:
             self._check("dx", dx, shape)
         run = getattr(self.params.ops, f"{self.op}_jvp")
-        along = [[None] * 3 if direction is None else self._weights(k, direction) for k in range(self.num_layers)]
+        along = [{} if direction is None else self._weights(k, direction, "d") for k in range(self.num_layers)]
         dy = []
         for window, kept in windows:
             part = None if dx is None else dx[window]
             for of_layer, dw in zip(kept, along, strict=True):
-                part, *_ = run(of_layer, part, *dw)
+                part, *_ = run(of_layer, part, **dw)
             dy.append(part)
         return self._joined(dy)
 
-    def _torch_names(self) -> Iterator[tuple[Any, tuple[str, ...]]]:
-        """Each weight of one direction of one layer, and the names whose sum it is in torch's module."""
+    @staticmethod
+    def split_bias(bias: Any) -> tuple[Any, Any]:
+        """[S, bias_gates·H], in NumPy -> torch's bias_ih and bias_hh [S, gates·H]; join_bias() gives it back."""
+        return bias, np.zeros_like(bias)
+
+    @staticmethod
+    def join_bias(bias_ih: Any, bias_hh: Any) -> Any:
+        """The bias that does what torch's two do: their sum, as far as they meet at the same place."""
+        return bias_ih + bias_hh
+
+    def _torch_names(self) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+        """Each entry of one direction [1, …] of one layer, and its name in torch's module, or its two."""
         for k in range(self.num_layers):
             for s, suffix in enumerate(("", "_reverse")[: self.directions]):
-                w_ih, w_hh, bias = (w[s] for w in self._weights(k, self.params.value))
-                yield w_ih, (f"weight_ih_l{k}{suffix}",)
-                yield w_hh, (f"weight_hh_l{k}{suffix}",)
-                yield bias, (f"bias_ih_l{k}{suffix}", f"bias_hh_l{k}{suffix}")
+                for entry in self.entries:
+                    names = ("bias_ih", "bias_hh") if entry == "bias" else (entry,)
+                    view = self.params[f"{self.name}.{entry}_l{k}"][s : s + 1]
+                    yield entry, view, tuple(f"{n}_l{k}{suffix}" for n in names)
 
     def load_state_dict(self, state: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> None:
-        """Copy the weights of torch's module of the same sizes in, nothing permuted: torch's two biases are added, its `_reverse`
-        entries become the second direction.
+        """Copy the weights of torch's module of the same sizes in, nothing permuted: torch's two biases are added (not those of
+        n in a GRU, which stay two), its `_reverse` entries become the second direction. Peepholes, which torch has not, are
+        `peephole_l0` and so on.
 
         state is its state_dict() with NumPy arrays or CPU tensors, or a safetensors file of one; of a larger model, prefix is
         what its names begin with ("encoder."). Nothing is copied unless all of it fits.
 
-        Raises KeyError for a missing entry, ValueError for one of another shape or with a NaN, naming it, FileNotFoundError, and
-        ImportError naming the extra when safetensors is missing.
+        Raises KeyError for a missing entry, ValueError for one of another shape, with a NaN, or of peepholes that the layer has
+        not, naming it, FileNotFoundError, and ImportError naming the extra when safetensors is missing.
         """
         tensors: Mapping[str, Any]
         tensors = need("safetensors.numpy").load_file(state) if isinstance(state, (str, os.PathLike)) else state
+        if "peephole" not in self.entries and f"{prefix}peephole_l0" in tensors:
+            raise ValueError(f"load_state_dict: {prefix}peephole_l0 must be absent: the layer has no peepholes")
         copies = []
-        for view, names in self._torch_names():
-            arrays = []
+        for entry, view, names in self._torch_names():
+            shape, arrays = view.shape[1:], []
+            if entry == "bias":
+                shape = (self.gates * self.hidden_size,)
             for name in names:
                 a = np.asarray(tensors[prefix + name])
-                if a.shape != view.shape:
-                    raise ValueError(
-                        f"load_state_dict: {prefix + name} must have shape {tuple(view.shape)}, got {a.shape}"
-                    )
+                if a.shape != shape:
+                    raise ValueError(f"load_state_dict: {prefix + name} must have shape {tuple(shape)}, got {a.shape}")
                 if not np.isfinite(a).all():
                     raise ValueError(f"load_state_dict: {prefix + name} must be finite, got a NaN or infinity")
-                arrays.append(a)
-            copies.append((view, np.sum(arrays, axis=0)))
+                arrays.append(a[None])
+            copies.append((view, self.join_bias(*arrays) if entry == "bias" else arrays[0]))
         for view, a in copies:
             view[...] = self.params.ops.xp.asarray(a)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The weights under the names of torch's module of the same sizes, copies; the bias is bias_ih, and bias_hh is zero.
+        """The weights under the names of torch's module of the same sizes, copies; the bias is bias_ih, and bias_hh is zero but
+        for hn, the one of n behind W_hh in a GRU.
 
         `torch.nn.LSTM.load_state_dict` takes it once its arrays are tensors, and `load_state_dict` gives the same bits back.
         """
-        state = {}
-        for view, names in self._torch_names():
-            state[names[0]] = np.array(on_host(view))
-            for name in names[1:]:
-                state[name] = np.zeros_like(state[names[0]])
+        state: dict[str, np.ndarray] = {}
+        for entry, view, names in self._torch_names():
+            a = np.array(on_host(view))
+            parts = self.split_bias(a) if entry == "bias" else (a,)
+            state |= {name: np.array(part[0]) for name, part in zip(names, parts, strict=True)}
         return state

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import pyasr
-from pyasr.layers import EVAL, Linear, Lstm, Mode, Rnn, chain
+from pyasr.layers import EVAL, Gru, Linear, Lstm, Mode, Rnn, chain
 from pyasr.ops import why_not
 
 T = 7
 LENGTHS = np.array([7, 1, 4, 0, 6], np.int32)
 BACKENDS = [b for b in ("numpy", "cpp") if why_not(b) is None and pyasr.backend(b).column("lstm_forward")]
-KINDS = {"lstm": Lstm, "rnn": Rnn}
+KINDS = {"lstm": Lstm, "gru": Gru, "rnn": Rnn}
 
 every_layer = pytest.mark.parametrize(
     ("backend", "kind", "layers"), [(b, kind, layers) for b in BACKENDS for kind in KINDS for layers in (1, 2)]
@@ -114,7 +114,7 @@ def test_backward_is_the_transpose_of_jvp(backend, kind, layers, bptt):
 def test_torch_with_detached_states_gives_the_same(backend, kind, bptt):
     torch = pytest.importorskip("torch", reason="torch is the outside oracle")
     params, layer, x, rng = built(backend, kind, 2)
-    module = {"lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}[kind](5, 3, num_layers=2).double()
+    module = getattr(torch.nn, kind.upper())(5, 3, num_layers=2).double()
     layer.load_state_dict({k: v.detach() for k, v in module.state_dict().items()})
     lengths = np.full(len(LENGTHS), T, np.int32)
     dy = rng.standard_normal((T, len(LENGTHS), 3))
@@ -131,6 +131,8 @@ def test_torch_with_detached_states_gives_the_same(backend, kind, bptt):
     for k in range(2):
         for ours, theirs in (("weight_ih", "weight_ih"), ("weight_hh", "weight_hh"), ("bias", "bias_ih")):
             grad = getattr(module, f"{theirs}_l{k}").grad.numpy()
+            if (kind, ours) == ("gru", "bias"):  # hn, what r multiplies
+                grad = np.concatenate([grad, getattr(module, f"bias_hh_l{k}").grad.numpy()[-3:]])
             np.testing.assert_allclose(params.grad_of(f"r.{ours}_l{k}")[0], grad, rtol=0, atol=1e-12)
 
 
@@ -154,7 +156,7 @@ def test_layers_without_time_between_frames_take_no_notice():
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("kind", [Lstm, Rnn])
+@pytest.mark.parametrize("kind", [Lstm, Gru, Rnn])
 def test_two_directions_are_refused(kind):
     params = pyasr.Params(pyasr.backend("numpy"))
     layer = kind(params, "r", 5, 3, bidirectional=True)

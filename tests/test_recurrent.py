@@ -1,4 +1,4 @@
-"""lstm and rnn: neighbors in a batch, and inputs at the edge of the number range."""
+"""lstm, gru and rnn: neighbors in a batch, and inputs at the edge of the number range."""
 
 import subprocess
 import sys
@@ -9,7 +9,8 @@ import pytest
 from pyasr.ops import rows, why_not
 from pyasr.ops._op import backend, has
 
-STATES = {"lstm": ("h", "c"), "rnn": ("h",)}
+STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
+ROWS = {"lstm": (4, 4), "gru": (3, 4), "rnn": (1, 1)}  # of a weight and of the bias, per unit
 FAMILY_COLUMNS = [
     (family, column)
     for family in STATES
@@ -31,12 +32,12 @@ def zeros_like(*arrays):
 def example(family, T, B, D, H, S, dtype="float32", seed=0):
     """(x, lengths, the weights, the states); every sequence is full."""
     rng = np.random.default_rng(seed)
-    gates = 4 * H if family == "lstm" else H
+    gates, bias = (n * H for n in ROWS[family])
 
     def normal(*shape):
         return (0.5 * rng.standard_normal(shape)).astype(dtype)
 
-    weights = [normal(S, gates, D), normal(S, gates, H), normal(S, gates)]
+    weights = [normal(S, gates, D), normal(S, gates, H), normal(S, bias)]
     return normal(T, B, D), np.full(B, T, np.int32), weights, [normal(S, B, H) for _ in STATES[family]]
 
 
@@ -116,7 +117,9 @@ def test_extreme_preactivations_stay_finite(family, column, dtype):
     written = zeros_like(*weights)
     back = backward(saved, np.ones((5, 3, 7), dtype), **written)
     assert all(np.isfinite(a).all() for a in (*out, *back, *written.values()))
-    assert np.abs(out[0]).max() <= 1
+    assert np.abs(out[0]).max() <= (
+        max(1, np.abs(states[0]).max()) if family == "gru" else 1
+    )  # a GRU may keep its state
 
 
 @pytest.mark.parametrize(("family", "column"), FAMILY_COLUMNS)
@@ -185,14 +188,19 @@ def test_stacked_layers_and_their_gradients_agree_with_torch(family, column, S):
     dy = rng.standard_normal((T, B, S * H)).astype("float32")
     dends = [rng.standard_normal((2 * S, B, H)).astype("float32") for _ in low_states]
 
-    module = {"lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}[family](D, H, 2, bidirectional=S == 2).double()
+    module = getattr(torch.nn, family.upper())(D, H, 2, bidirectional=S == 2).double()
     leaves = [[torch.from_numpy(w.astype("f8")).requires_grad_() for w in layer] for layer in (lower, upper)]
     named = {}
     for k, layer in enumerate(leaves):
         for s, suffix in enumerate(("", "_reverse")[:S]):
-            for name, w in zip(("weight_ih", "weight_hh", "bias_ih"), layer, strict=True):
-                named[f"{name}_l{k}{suffix}"] = w[s]
-            named[f"bias_hh_l{k}{suffix}"] = torch.zeros_like(layer[2][s])
+            bias, zeros = layer[2][s], torch.zeros_like(layer[2][s])
+            biases = (bias, zeros)
+            if family == "gru":  # hn stays apart
+                biases = (bias[: 3 * H], torch.cat([zeros[: 2 * H], bias[3 * H :]]))
+            for name, w in zip(
+                ("weight_ih", "weight_hh", "bias_ih", "bias_hh"), (layer[0][s], layer[1][s], *biases), strict=True
+            ):
+                named[f"{name}_l{k}{suffix}"] = w
     there = torch.from_numpy(x.astype("f8")).requires_grad_()
     starts = [
         torch.from_numpy(np.concatenate(pair).astype("f8")).requires_grad_()

@@ -4,25 +4,34 @@ import numpy as np
 import pytest
 
 import pyasr
-from pyasr.layers import Lstm, Rnn
+from pyasr.layers import Gru, Lstm, Rnn
 
 
-@pytest.mark.parametrize(("kind", "directions"), [("Lstm", 2), ("Lstm", 1), ("Rnn", 2)])
+@pytest.mark.parametrize(("kind", "directions"), [("Lstm", 2), ("Lstm", 1), ("Gru", 2), ("Gru", 1), ("Rnn", 2)])
 def test_weights_go_out_and_come_back_under_torchs_names(kind, directions, tmp_path):
     def layer(seed):
         params = pyasr.Params(pyasr.backend("numpy"))
-        built = {"Lstm": Lstm, "Rnn": Rnn}[kind](params, "r", 5, 3, num_layers=2, bidirectional=directions == 2)
+        built = {"Lstm": Lstm, "Gru": Gru, "Rnn": Rnn}[kind](
+            params, "r", 5, 3, num_layers=2, bidirectional=directions == 2
+        )
         params.init(seed)
+        for name in params.names():
+            params[name][...] += 0.1 * np.random.default_rng(seed).standard_normal(params[name].shape)  # biases too
         return built, params
 
     first, second = layer(0), layer(1)
     state = first[0].state_dict()
-    gates = 4 if kind == "Lstm" else 1
+    gates = {"Lstm": 4, "Gru": 3, "Rnn": 1}[kind]
     assert len(state) == 8 * directions
     assert state["weight_ih_l0"].shape == (3 * gates, 5)
     assert state["weight_ih_l1"].shape == (3 * gates, 3 * directions)
     assert not np.shares_memory(state["weight_ih_l0"], first[1].value)
-    assert (state["bias_hh_l1"] == 0).all()
+    assert state["bias_hh_l1"].shape == state["bias_ih_l1"].shape == (3 * gates,)
+    assert (state["bias_hh_l1"][:6] == 0).all()
+    if kind == "Gru":  # r multiplies one part of n alone
+        np.testing.assert_array_equal(state["bias_hh_l1"][6:], first[1]["r.bias_l1"][0, 9:])
+    else:
+        assert (state["bias_hh_l1"] == 0).all()
     second[0].load_state_dict(state)
     np.testing.assert_array_equal(second[1].value, first[1].value)
 
@@ -45,3 +54,33 @@ def test_weights_go_out_and_come_back_under_torchs_names(kind, directions, tmp_p
     with pytest.raises(KeyError, match=last):
         second[0].load_state_dict({k: v for k, v in bad.items() if k != last})
     np.testing.assert_array_equal(second[1].value, before)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_projections_and_peepholes_go_out_and_come_back(both):
+    def layer(seed, **options):
+        params = pyasr.Params(pyasr.backend("numpy"))
+        built = Lstm(params, "r", 5, 4, num_layers=2, bidirectional=both, **options)
+        params.init(seed)
+        for name in params.names():
+            params[name][...] += 0.1 * np.random.default_rng(seed).standard_normal(params[name].shape)
+        return built, params
+
+    options, S = {"peephole": True, "proj_size": 3}, 1 + both
+    first, second, plain = layer(0, **options), layer(1, **options), layer(2)
+    state = first[0].state_dict()
+    assert len(state) == 12 * S
+    assert {n: state[n].shape for n in ("weight_hr_l0", "weight_hh_l0", "weight_ih_l1", "peephole_l1")} == {
+        "weight_hr_l0": (3, 4), "weight_hh_l0": (16, 3), "weight_ih_l1": (16, 3 * S), "peephole_l1": (12,)
+    }  # fmt: skip
+    second[0].load_state_dict(state)
+    np.testing.assert_array_equal(second[1].value, first[1].value)
+    before = plain[1].value.copy()
+    with pytest.raises(ValueError, match=r"^load_state_dict: peephole_l0 must be absent: the layer has no peepholes"):
+        plain[0].load_state_dict(state)
+    with pytest.raises(ValueError, match=r"^load_state_dict: weight_hh_l0 must have shape \(16, 4\), got \(16, 3\)"):
+        plain[0].load_state_dict({n: a for n, a in state.items() if not n.startswith("peephole")})
+    for missing in ("peephole_l1", "weight_hr_l1" + "_reverse" * both):
+        with pytest.raises(KeyError, match=missing):
+            second[0].load_state_dict({n: a for n, a in state.items() if n != missing})
+    np.testing.assert_array_equal(plain[1].value, before)

@@ -1,7 +1,10 @@
 """Beam search with a language model: against every path, the tables against the hook, and hooks that misbehave."""
 
+import contextlib
+import gc
 import itertools
 import runpy
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +203,34 @@ def test_what_a_model_raises_reaches_the_caller(column, method):
     with pytest.raises(Refusal) as caught:
         backend(column).ctc_beam(np.zeros((3, 2, 3)), np.array([3, 3], np.int32), lm=model)
     assert caught.value is raised
+
+
+@every_column
+@pytest.mark.parametrize("calls", [7, 10**9])
+def test_states_and_models_are_let_go(column, calls):
+    """After a search, and after one that the model ended."""
+    alive = weakref.WeakSet()
+
+    class State:
+        def __init__(self):
+            alive.add(self)
+
+    class Model(Constant):
+        def start(self):
+            return State()
+
+        def score(self, state, token):
+            if len(alive) > calls:
+                raise Refusal
+            return -1.0, State()
+
+    model = Model()
+    with contextlib.suppress(Refusal):
+        backend(column).ctc_beam(np.zeros((9, 2, 4)), np.array([9, 5], np.int32), width=3, lm=model)
+    model = weakref.ref(model)
+    gc.collect()
+    assert model() is None
+    assert len(alive) == 0
 
 
 @every_column

@@ -341,7 +341,7 @@ void search_one(const BeamArgs<T>& a, std::int64_t b, char* workspace, const Run
   begin(a, s);
   if (s.lost) return;
   for (std::int64_t t = 0; t < frames; ++t) {
-    if (t % 16 == 0 && runtime.stop(runtime.self)) return;
+    if (t % 4 == 0 && runtime.stop(runtime.self)) return;
     if (!read_frame(a, s, a.logits + (t * a.B + b) * a.V)) {
       for (std::int64_t k = b * a.N; k < (b + 1) * a.N; ++k)
         a.scores[k] = a.log_p[k] = a.lm_log_p[k] = static_cast<T>(__builtin_nan(""));

@@ -244,6 +244,18 @@ class RnnSaved:
     @property
     def frames(self) -> Any: ...
 
+class _FrozenGru:
+    @property
+    def nbytes(self) -> Any: ...
+
+class _FrozenLstm:
+    @property
+    def nbytes(self) -> Any: ...
+
+class _FrozenRnn:
+    @property
+    def nbytes(self) -> Any: ...
+
 api: Any  # a capsule with the C entry points, see include/pyasr/capi.h
 __version__: str
 

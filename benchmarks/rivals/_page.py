@@ -82,15 +82,6 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(found)
 
 
-def write(report: dict[str, Any], page: Path) -> None:
-    """Put the table between the markers of a page, which keeps all its other words."""
-    text = page.read_text("utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SystemExit(f"{page}: must hold {BEGIN} and {END} once each")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n{table(report)}\n{END}{after}", "utf-8")
-
-
 def draw(report: dict[str, Any], path: Path) -> None:
     """µs per frame as bars on a log axis, shorter is better; the same bytes for the same results and matplotlib."""
     import matplotlib

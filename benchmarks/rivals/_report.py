@@ -1,4 +1,4 @@
-"""What the comparisons share: the command line, pinned threads, answers that must agree, and the file of results."""
+"""What the comparisons share: the command line, pinned threads, answers that must agree, races, results and pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,67 @@ def quartiles(values: Any) -> tuple[float, float, float]:
     return low, median, high
 
 
+@dataclass
+class Race:
+    """One line of a table: ours against one or more forms of theirs, of which the fastest counts."""
+
+    name: str
+    peer: str
+    ours: Callable[[], Any]
+    theirs: dict[str, Callable[[], Any]]
+    mark: float | None = None  # the ratio that the project wants, theirs over ours
+    units: int = 1  # times are divided by it
+    unit: str = "call"
+    at_most: bool = False  # the mark is the largest ratio instead of the smallest
+    rounds: int | None = None  # no more than these, where a call takes seconds
+    clock: str | None = None  # instead of the command line's
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def result(race: Race, options: argparse.Namespace) -> dict[str, Any]:
+    """The medians of the contestants, per unit, and the ratio to the fastest of theirs."""
+    import numpy as np
+
+    clock, rounds = race.clock or options.clock, min(options.rounds, race.rounds or options.rounds)
+    times = take_turns({"pyasr": race.ours, **race.theirs}, rounds, CLOCKS[clock])
+    best = min(race.theirs, key=lambda name: float(np.median(times[name])))
+    low, median, high = quartiles(np.array(times[best]) / np.array(times["pyasr"]))
+    met = None if race.mark is None else (median <= race.mark if race.at_most else median >= race.mark)
+    return {
+        "name": race.name,
+        "peer": race.peer,
+        "form": best,
+        "ours": float(np.median(times["pyasr"])) / race.units,
+        "theirs": {name: float(np.median(times[name])) / race.units for name in race.theirs},
+        "unit": race.unit,
+        "ratio": median,
+        "quartiles": [low, high],
+        "mark": race.mark,
+        "at most": race.at_most,
+        "met": met,
+        "rounds": rounds,
+        "clock": clock,
+    }
+
+
+def mark(r: dict[str, Any]) -> str:
+    """What the project wanted of a result, and whether it got that; empty without a mark."""
+    if r["mark"] is None:
+        return ""
+    return f"{'at most ' if r['at most'] else ''}{r['mark']:g}: {'met' if r['met'] else 'missed'}"
+
+
+def line(r: dict[str, Any]) -> str:
+    """A result for the terminal."""
+    wanted = f"  (mark {mark(r)})" if mark(r) else ""
+    return (
+        f"{r['name']:46s} ours {1e6 * r['ours']:10.1f} µs  {r['peer']} {1e6 * r['theirs'][r['form']]:11.1f} µs per {r['unit']}"
+        f"  ratio {r['ratio']:6.2f} [{r['quartiles'][0]:.2f}, {r['quartiles'][1]:.2f}]{wanted}"
+    )
+
+
 def version(distribution: str) -> str:
     """As pip knows it, for some peers do not say; "not installed" without one."""
     try:
@@ -118,3 +181,12 @@ def save(options: argparse.Namespace, where: dict[str, Any], **results: Any) -> 
     if options.json:
         options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return content
+
+
+def put(table: str, page: Path, begin: str, end: str) -> None:
+    """Write the table between the markers of a page, which keeps all its other words."""
+    text = page.read_text("utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise SystemExit(f"{page}: must hold {begin} and {end} once each")
+    before, after = text.split(begin)[0], text.split(end)[1]
+    page.write_text(f"{before}{begin}\n{table}\n{end}{after}", "utf-8")

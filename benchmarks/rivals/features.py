@@ -200,7 +200,7 @@ def main() -> None:
     if OPTIONS.chart:
         _page.draw(report, OPTIONS.chart)
     if OPTIONS.page:
-        _page.write(report, OPTIONS.page)
+        _report.put(_page.table(report), OPTIONS.page, _page.BEGIN, _page.END)
 
 
 if __name__ == "__main__":

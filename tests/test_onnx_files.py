@@ -5,7 +5,7 @@ import pytest
 
 import pyasr
 import pyasr.onnx
-from pyasr.layers import Dropout, FrameStack, Linear, Lstm, MeanOverTime, Relu, Rnn, Sigmoid, Tanh, chain
+from pyasr.layers import Dropout, FrameStack, Gru, Linear, Lstm, MeanOverTime, Relu, Rnn, Sigmoid, Tanh, chain
 
 onnx = pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
 helper, numpy_helper, checker = (pytest.importorskip(f"onnx.{m}") for m in ("helper", "numpy_helper", "checker"))
@@ -15,6 +15,10 @@ MODELS = {
     "lstm": lambda p: Lstm(p, "r", 5, 7),
     "lstm both": lambda p: Lstm(p, "r", 5, 4, bidirectional=True),
     "lstms both": lambda p: Lstm(p, "r", 5, 4, num_layers=3, bidirectional=True),
+    "peepholes": lambda p: Lstm(p, "r", 5, 7, peephole=True, recurrent_dropout=0.5),
+    "peepholes both": lambda p: Lstm(p, "r", 5, 4, num_layers=2, bidirectional=True, peephole=True),
+    "gru": lambda p: Gru(p, "r", 5, 7),
+    "grus both": lambda p: Gru(p, "r", 5, 4, num_layers=2, bidirectional=True),
     "rnn": lambda p: Rnn(p, "r", 5, 7),
     "rnns both": lambda p: Rnn(p, "r", 5, 4, num_layers=2, bidirectional=True),
     "linear": lambda p: Linear(p, "out", 5, 3),
@@ -198,7 +202,7 @@ def test_a_graph_from_elsewhere_is_read(S, states, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's exporter of graphs is announced to go
-@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("both", [False, True])
 def test_what_torch_writes_is_read(kind, both, tmp_path):
     torch = pytest.importorskip("torch", reason="torch.onnx writes the file")
@@ -294,7 +298,7 @@ def changed(model, change):
     ("change", "message"),
     [
         ("states", "LSTM: initial_h must be absent or zeros, got 'one_state'"),
-        ("peepholes", "LSTM: P must be absent, got 'B'"),
+        ("peepholes", r"LSTM: P must have shape \(1, 9\), got \(1, 24\)"),
         ("lengths of another type", "the second input, 'lengths', must be lengths of int32"),
         ("lengths that are not taken", "LSTM: sequence_lens must be 'lengths', as everywhere in the graph, got ''"),
         ("no Y", "must be an ONNX file|nodes must form one line|must be brought"),
@@ -305,6 +309,31 @@ def test_what_an_lstm_may_not_have_is_named(change, message, tmp_path):
     path = saved(changed(foreign(), change), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match=f"^load: .*({message})"):
         pyasr.onnx.load(path, pyasr.Params(pyasr.backend("numpy")))
+
+
+@pytest.mark.parametrize("option", ["proj_size", "cell_clip", "zoneout_h", "zoneout_c"])
+def test_options_that_onnx_lacks_are_refused_at_export(option, tmp_path):
+    params = pyasr.Params(pyasr.backend())
+    value = 2 if option == "proj_size" else 0.5
+    model = chain(Lstm(params, "fine", 5, 3, recurrent_dropout=0.5), Lstm(params, "r", 3, 3, **{option: value}))
+    params.init(0)
+    with pytest.raises(ValueError, match=f"^export: {option} of 'r' must be 0: .*, got {value}$"):
+        pyasr.onnx.export(model, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("value", [0, None])
+def test_a_gru_must_multiply_behind_its_product(value, tmp_path):
+    pyasr.onnx.export(built("gru")[1], tmp_path / "m.onnx")
+    file = onnx.load(tmp_path / "m.onnx")
+    node = next(n for n in file.graph.node if n.op_type == "GRU")
+    attribute = next(a for a in node.attribute if a.name == "linear_before_reset")
+    if value is None:
+        node.attribute.remove(attribute)
+    else:
+        attribute.i = value
+    with pytest.raises(ValueError, match=r"^load: node 'r', GRU: linear_before_reset must be 1, got"):
+        pyasr.onnx.load(saved(file, tmp_path / "m.onnx"), pyasr.Params(pyasr.backend()))
 
 
 def test_functions_must_be_ours(tmp_path):

@@ -6,7 +6,7 @@
     params = pyasr.Params(pyasr.backend())
     model = pyasr.onnx.load("model.onnx", params)          # a chain, with its weights
 
-Recurrent layers are ONNX's own LSTM and RNN. What ONNX has no word for (zeros at padding, frames side by side, the mean over
+Recurrent layers are ONNX's own LSTM, GRU and RNN. What ONNX has no word for (zeros at padding, frames side by side, the mean over
 valid frames) stands in the file as functions over standard ops. To add a kind of layer: an entry in RECURRENT of `_table.py`
 where it is recurrent, else one in WRITERS of `_export.py` and one in READERS of `_load.py`.
 """

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from pyasr._optional import need
-from pyasr.layers import Chain, Dropout, FrameStack, Layer, Linear, MeanOverTime, Relu, Sigmoid, Tanh
-from pyasr.onnx._table import DOMAIN, OPSETS, RECURRENT, Recurrent, function, reordered
+from pyasr.layers import Chain, Dropout, FrameStack, Layer, Linear, Lstm, MeanOverTime, Relu, Sigmoid, Tanh
+from pyasr.onnx._table import DOMAIN, OPSETS, PEEPHOLES, RECURRENT, Recurrent, function, reordered
 from pyasr.ops._compare import on_host
 from pyasr.ops._door import Door
 
@@ -19,19 +19,22 @@ from pyasr.ops._door import Door
 def export(layer: Layer, path: str | os.PathLike[str], *, opset: int = 22, log_softmax: bool = False) -> None:
     """Write `layer`, as it is in evaluation, to an ONNX file that onnx.checker accepts.
 
-    layer is an Lstm, Rnn, Linear, Relu, Tanh, Sigmoid, Dropout (nothing is left of it), FrameStack, MeanOverTime or a chain of
-    them. The graph takes x [T, B, D] of the weights' dtype and lengths [B] int32, with any T and B. It gives y [T, B, O], zeros
-    at padding as here, or [B, O] behind MeanOverTime; behind FrameStack also y_lengths. With log_softmax y is log softmax of the
-    layer's output, for decoders that want it: the criteria here take logits.
+    layer is an Lstm, Gru, Rnn, Linear, Relu, Tanh, Sigmoid, Dropout (nothing is left of it), FrameStack, MeanOverTime or a chain
+    of them. The graph takes x [T, B, D] of the weights' dtype and lengths [B] int32, with any T and B. It gives y [T, B, O],
+    zeros at padding as here, or [B, O] behind MeanOverTime; behind FrameStack also y_lengths. With log_softmax y is log softmax
+    of the layer's output, for decoders that want it: the criteria here take logits.
 
-    Gates go from our order i, f, g, o to ONNX's i, o, f, c; layout 0, no peepholes, the default activations. Recurrent nodes are
-    ONNX's own; zeros at padding, FrameStack and MeanOverTime are functions of the file in the domain "pyasr", over standard ops,
-    which onnx.inliner.inline_local_functions takes away for runtimes that know no functions.
+    Gates go from our order i, f, g, o to ONNX's i, o, f, c, those of peepholes from i, f, o to i, o, f, and in a GRU, whose
+    linear_before_reset is 1, from r, z, n to z, r, h; layout 0, the default activations. ONNX has no projection, no zoneout and
+    no limit of the cell: an Lstm with one of them is refused, recurrent_dropout is not. Recurrent nodes are ONNX's own; zeros at
+    padding, FrameStack and MeanOverTime are functions of the file in the domain "pyasr", over standard ops, which
+    onnx.inliner.inline_local_functions takes away for runtimes that know no functions.
 
-    Raises TypeError for what is no layer or a path that is none, ValueError for a layer that is not listed above and an opset
-    outside 15 to 24, RuntimeError before params.init(), ImportError naming the extra when onnx is missing, OSError.
+    Raises TypeError for what is no layer or a path that is none, ValueError for a layer that is not listed above or has such an
+    option and an opset outside 15 to 24, RuntimeError before params.init(), ImportError naming the extra when onnx is missing,
+    OSError.
 
-    Source: ONNX operators LSTM-22, RNN-22; compared with onnxruntime.
+    Source: ONNX operators LSTM-22, GRU-22, RNN-22; compared with onnxruntime.
 
     >>> import pyasr.onnx
     >>> params = pyasr.Params(pyasr.backend("numpy"))
@@ -55,6 +58,8 @@ def export(layer: Layer, path: str | os.PathLike[str], *, opset: int = 22, log_s
             door.value_error(
                 f"layer must be made of {', '.join(k.__name__ for k in WRITERS)}, got {type(part).__name__}"
             )
+        if isinstance(part, Lstm):
+            _check_options(door, part)
     graph = _Graph(layers, opset)
     for part in layers:
         WRITERS[type(part)](graph, part)
@@ -63,6 +68,17 @@ def export(layer: Layer, path: str | os.PathLike[str], *, opset: int = 22, log_s
     if graph.time and not graph.zeros:
         graph.current = graph.call("ZeroPadding")
     Path(path).write_bytes(graph.model().SerializeToString())
+
+
+def _check_options(door: Door, lstm: Lstm) -> None:
+    for name, why in (
+        ("proj_size", "ONNX's LSTM has no projection"),
+        ("cell_clip", "what ONNX's clip holds back is not the cell"),
+        ("zoneout_h", "ONNX's LSTM has no zoneout, which mixes states in evaluation too"),
+        ("zoneout_c", "ONNX's LSTM has no zoneout, which mixes states in evaluation too"),
+    ):
+        if getattr(lstm, name):
+            door.value_error(f"{name} of {lstm.name!r} must be 0: {why}, got {getattr(lstm, name)}")
 
 
 def _flat(layer: Layer) -> Iterator[Layer]:
@@ -148,15 +164,17 @@ def _recurrent(graph: _Graph, layer: Any) -> None:
     S, H = layer.directions, layer.hidden_size
     for k in range(layer.num_layers):
         label = graph.label(layer.name if layer.num_layers == 1 else f"{layer.name}_l{k}")
-        w, r, bias = (
-            reordered(np.array(on_host(a)), kind.gates, kind.onnx_gates)
-            for a in (layer.params[f"{layer.name}.{n}_l{k}"] for n in ("weight_ih", "weight_hh", "bias"))
-        )
-        both = np.concatenate([bias, np.zeros_like(bias)], axis=1)  # ours is the sum of ONNX's two
-        weights = [graph.constant(f"{label}.{n}", a) for n, a in (("W", w), ("R", r), ("B", both))]
+        w, r, bias, *peephole = (np.array(on_host(layer.params[f"{layer.name}.{n}_l{k}"])) for n in layer.entries)
+        w, r, *biases = (reordered(a, kind.gates, kind.onnx_gates) for a in (w, r, *layer.split_bias(bias)))
+        both = np.concatenate(biases, axis=1)  # ONNX has two, as torch
+        inputs = [graph.constant(f"{label}.{n}", a) for n, a in (("W", w), ("R", r), ("B", both))]
+        inputs = [graph.current, *inputs, graph.lengths]
+        if peephole:
+            inputs += ["", "", graph.constant(f"{label}.P", reordered(peephole[0], *PEEPHOLES))]
+        attributes = {"linear_before_reset": 1} if kind.op_type == "GRU" else {}
         y = graph.add(
-            kind.op_type, [graph.current, *weights, graph.lengths], label,
-            hidden_size=H, direction=("forward", "bidirectional")[S - 1],
+            kind.op_type, inputs, label,
+            hidden_size=H, direction=("forward", "bidirectional")[S - 1], **attributes,
         )  # fmt: skip
         shape = graph.constant(f"{label}.shape", np.array([0, 0, S * H]))
         y = graph.add("Transpose", [y], f"{label}.transpose", perm=[0, 2, 1, 3])  # [T,S,B,H] -> [T,B,S,H]

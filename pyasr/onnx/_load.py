@@ -11,7 +11,7 @@ import numpy as np
 from pyasr._optional import need
 from pyasr.layers import Chain, FrameStack, Layer, Linear, MeanOverTime, Relu, Sigmoid, Tanh, chain
 from pyasr.onnx._reader import Reader
-from pyasr.onnx._table import DOMAIN, RECURRENT, reordered
+from pyasr.onnx._table import DOMAIN, PEEPHOLES, RECURRENT, reordered
 from pyasr.ops._door import Door
 from pyasr.params import Params
 
@@ -19,19 +19,19 @@ from pyasr.params import Params
 def load(path: str | os.PathLike[str], params: Params, *, log_softmax: bool = False) -> Chain:
     """The chain that an ONNX file describes: layers are declared in `params`, params.init(0) allocates, weights are copied.
 
-    Taken are files of `export` and graphs of the same kind from elsewhere, one line of nodes from x [T, B, D] on: LSTM and RNN
-    with layout 0, default activations, one forward or two directions, no clip, peepholes, input_forget or initial states other
-    than zeros, their Y brought to [T, B, S·H] by Squeeze or by Transpose and Reshape; MatMul with or without Add; Gemm; Relu,
-    Tanh, Sigmoid; Identity. A second input is lengths [B] int32, and then every recurrent node takes it as its sequence_lens. A
-    graph without one is a model of whole sequences; the chain that it gives takes lengths all the same. Weights have the dtype of
-    params and are named after the nodes; both biases are added into one. log_softmax says that the file ends in a LogSoftmax,
-    which is left out: the criteria contain it.
+    Taken are files of `export` and graphs of the same kind from elsewhere, one line of nodes from x [T, B, D] on: LSTM, GRU and
+    RNN with layout 0, default activations, one forward or two directions, no clip, input_forget or initial states other than
+    zeros, of a GRU linear_before_reset = 1, their Y brought to [T, B, S·H] by Squeeze or by Transpose and Reshape; MatMul with or
+    without Add; Gemm; Relu, Tanh, Sigmoid; Identity. A second input is lengths [B] int32, and then every recurrent node takes it
+    as its sequence_lens. A graph without one is a model of whole sequences; the chain that it gives takes lengths all the same.
+    Weights have the dtype of params and are named after the nodes; both biases are added into one, but for that of n in a GRU.
+    log_softmax says that the file ends in a LogSoftmax, which is left out: the criteria contain it.
 
     Raises ValueError naming the node for all else, for weights of another dtype or shape, with a NaN or in a second file, another
     opset than 15 to 24, and for what is no ONNX; TypeError for what are no Params, RuntimeError when they are past init(),
     ImportError naming the extra when onnx is missing, FileNotFoundError. Nothing is allocated before all of the file is read.
 
-    Source: ONNX operators LSTM-22, RNN-22; compared with what torch.onnx writes of torch.nn.LSTM, RNN and Linear.
+    Source: ONNX operators LSTM-22, GRU-22, RNN-22; compared with what torch.onnx writes of torch.nn.LSTM, GRU, RNN and Linear.
 
     >>> import pyasr.onnx
     >>> params = pyasr.Params(pyasr.backend("numpy"))
@@ -68,16 +68,19 @@ def _recurrent(r: Reader) -> None:
     kind = next(k for k in RECURRENT if k.op_type == r.node.op_type)
     G = len(kind.gates)
     _, w_name, r_name, b_name, lengths, *rest = r.take(6 if kind.states == 1 else 8)
+    own = {"linear_before_reset": (1,)} if kind.op_type == "GRU" else {}
     given = r.attributes(
-        hidden_size=(), direction=("forward", "bidirectional"), layout=(0,), input_forget=(0,),
+        **own, hidden_size=(), direction=("forward", "bidirectional"), layout=(0,), input_forget=(0,),
         activations=tuple([*kind.activations] * S for S in (1, 2)),
     )  # fmt: skip
+    if own.keys() - given.keys():
+        r.fail("linear_before_reset must be 1, got none, which is 0")
     S = 2 if given.get("direction") == "bidirectional" else 1
     if not r.time or lengths != r.lengths:
         r.fail(f"sequence_lens must be {r.lengths!r}, as everywhere in the graph, got {lengths!r}")
-    for name, what in zip(rest, (*("initial_h", "initial_c")[: kind.states], "P"), strict=False):
-        if name and (what == "P" or not r.is_zero(name)):
-            r.fail(f"{what} must be absent{'' if what == 'P' else ' or zeros'}, got {name!r}")
+    for name, what in zip(rest, ("initial_h", "initial_c")[: kind.states], strict=False):
+        if name and not r.is_zero(name):
+            r.fail(f"{what} must be absent or zeros, got {name!r}")
     w, u = r.weight(w_name, "W", 3), r.weight(r_name, "R", 3)
     H, D = u.shape[2], w.shape[2]
     if given.get("hidden_size", H) != H:
@@ -87,9 +90,14 @@ def _recurrent(r: Reader) -> None:
     both = r.shaped(r.weight(b_name, "B", 2), "B", (S, 2 * G * H)) if b_name else np.zeros((S, 2 * G * H), r.dtype)
     r.fits(D)
     name = r.label(kind.op_type.lower())
-    for entry, a in (("weight_ih", w), ("weight_hh", u), ("bias", both[:, : G * H] + both[:, G * H :])):
-        r.values[f"{name}.{entry}_l0"] = reordered(a, kind.onnx_gates, kind.gates)
-    r.give(lambda params: kind.layer(params, name, D, H, bidirectional=S == 2), S * H)
+    w, u, *biases = (reordered(a, kind.onnx_gates, kind.gates) for a in (w, u, both[:, : G * H], both[:, G * H :]))
+    values = {"weight_ih": w, "weight_hh": u, "bias": kind.layer.join_bias(*biases)}
+    options: dict[str, bool] = {}
+    if kind.states == 2 and (p_name := rest[2]):
+        values["peephole"] = reordered(r.shaped(r.weight(p_name, "P", 2), "P", (S, 3 * H)), *reversed(PEEPHOLES))
+        options["peephole"] = True
+    r.values |= {f"{name}.{entry}_l0": a for entry, a in values.items()}
+    r.give(lambda params: kind.layer(params, name, D, H, bidirectional=S == 2, **options), S * H)
     _joined_directions(r, S, H)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from pyasr._optional import need
-from pyasr.layers import Lstm, Rnn
+from pyasr.layers import Gru, Lstm, Rnn
 
-OPSETS = (15, 24)  # first and last: Shape with start and end; what LSTM and RNN say did not change between them
+OPSETS = (15, 24)  # first and last: Shape with start and end; what LSTM, GRU and RNN say did not change between them
 DOMAIN = "pyasr"
 
 
@@ -19,7 +19,7 @@ class Recurrent:
     """A recurrent layer and its ONNX op."""
 
     op_type: str
-    layer: type
+    layer: type[Any]
     gates: str  # our order, torch's
     onnx_gates: str  # in W, R and both halves of B
     activations: tuple[str, ...]  # the op's defaults for one direction, which are ours
@@ -28,8 +28,10 @@ class Recurrent:
 
 RECURRENT = (
     Recurrent("LSTM", Lstm, "ifgo", "iofg", ("Sigmoid", "Tanh", "Tanh"), 2),  # ONNX calls g "c"
+    Recurrent("GRU", Gru, "rzn", "zrn", ("Sigmoid", "Tanh"), 1),  # ONNX calls n "h"
     Recurrent("RNN", Rnn, "h", "h", ("Tanh",), 1),
 )
+PEEPHOLES = "ifo", "iof"  # our order and ONNX's
 
 
 def reordered(a: np.ndarray, have: str, want: str) -> np.ndarray:

@@ -115,7 +115,7 @@ def check(columns: Sequence[str] = BACKENDS[1:]) -> list[dict[str, Any]]:
             if why_not(column) is not None or not has(row, column):
                 continue
             for dtype in row.dtypes:
-                error = max(worst_error(row, column, size, dtype) for size in row.sizes[:4])
+                error = max(worst_error(row, column, size, dtype) for size in row.sizes_of(column)[:4])
                 records.append(
                     {
                         "op": name,

@@ -16,6 +16,7 @@ from pyasr.checkpoint import CheckpointError
 from pyasr.decode import Hypothesis, Ngram, ctc_beam, ctc_greedy
 from pyasr.features import MfccOptions, cmvn, deltas
 from pyasr.layers import Chain
+from pyasr.layers.recurrent import CELLS
 from pyasr.losses import Ctc, SoftmaxCrossEntropy
 from pyasr.models import lstm_ctc, word_classifier
 from pyasr.ops._plan import make_plan
@@ -57,6 +58,7 @@ class WordConfig:
     layers: int = 1
     dropout: float = 0.0
     bidirectional: bool = True
+    cell: str = "lstm"
     sample_rate: int = 8000
 
 
@@ -70,6 +72,7 @@ class CtcConfig:
     dropout: float = 0.3
     stack: int = 3
     bidirectional: bool = True
+    cell: str = "lstm"
     sample_rate: int = 16000
 
 
@@ -182,7 +185,7 @@ class WordRecognizer(_Recognizer):
         c = self.config
         return word_classifier(
             self.params, FrontEnd.SIZE, len(c.words), hidden=c.hidden, layers=c.layers, dropout=c.dropout,
-            bidirectional=c.bidirectional,
+            bidirectional=c.bidirectional, cell=c.cell,
         )  # fmt: skip
 
     def encode(self, text: str) -> Any:
@@ -223,7 +226,7 @@ class CtcRecognizer(_Recognizer):
         self.alphabet = Alphabet(c.alphabet)
         return lstm_ctc(
             self.params, FrontEnd.SIZE, len(self.alphabet), hidden=c.hidden, layers=c.layers, dropout=c.dropout,
-            stack=c.stack, bidirectional=c.bidirectional,
+            stack=c.stack, bidirectional=c.bidirectional, cell=c.cell,
         )  # fmt: skip
 
     def encode(self, text: str) -> Any:
@@ -300,6 +303,7 @@ _FIELDS: dict[str, tuple[Any, float, float]] = {
     "dropout": ((int, float), 0, 0.99),
     "stack": (int, 1, 64),
     "bidirectional": (bool, 0, 0),
+    "cell": (str, 0, 0),
     "sample_rate": (int, 1000, 384_000),
 }
 
@@ -307,6 +311,8 @@ _FIELDS: dict[str, tuple[Any, float, float]] = {
 def _config(file: checkpoint.Checkpoint, kind: type) -> Any:
     """The model's config with every field checked: a checkpoint may come from anywhere."""
     got, names = file.config.get("model"), [f.name for f in fields(kind)]
+    if isinstance(got, dict):
+        got = {"cell": "lstm", **got}  # a file from before there were others does not say it
     if not isinstance(got, dict) or got.keys() != set(names):
         raise CheckpointError(f"{file.path}: model must have the fields {', '.join(names)}, got {got!r:.200}")
     for name in names:
@@ -315,6 +321,8 @@ def _config(file: checkpoint.Checkpoint, kind: type) -> Any:
             raise CheckpointError(f"{file.path}: model.{name} has the wrong type, {type(got[name]).__name__}")
         if high and not low <= got[name] <= high:
             raise CheckpointError(f"{file.path}: model.{name} must lie in [{low}, {high}], got {got[name]}")
+    if got["cell"] not in CELLS:
+        raise CheckpointError(f"{file.path}: model.cell must be one of {', '.join(CELLS)}, got {got['cell']!r:.80}")
     if "words" in got:
         words = got["words"]
         if not words or not all(isinstance(w, str) and is_printable(w) for w in words) or len(set(words)) < len(words):

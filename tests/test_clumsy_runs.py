@@ -77,6 +77,7 @@ def worked(capsys, *argv):
         ("dropout = 1.0", "options: dropout: Expected `float` < 1.0, got 1.0"),
         ("bidirectional = 1", "options: bidirectional: Expected `bool`, got `int`"),
         ("bptt = 3", "options: bptt needs bidirectional = false, got bptt = 3"),
+        ("cell = 'qrnn'", "options: cell: must be one of lstm, gru, rnn, got 'qrnn'"),
         ("sample_rate = 1000", "sample_rate must be high enough for 26 mel filters, got 1000 Hz"),
         ("model = 'transformer'", "options: model must be one of word_classifier, lstm_ctc, got 'transformer'"),
         ("[model]\nhidden = 3", "options: model must be one of word_classifier, lstm_ctc, got {'hidden': 3}"),

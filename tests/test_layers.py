@@ -71,6 +71,8 @@ LAYERS = {
     "chain-tagger": tagger,
     "chain-word-classifier": classifier,
     "chain-lstm-ctc": ctc,
+    "chain-word-classifier-of-rnns": lambda p: pyasr.models.word_classifier(p, 5, 4, hidden=3, cell="rnn"),
+    "chain-lstm-ctc-of-grus": lambda p: pyasr.models.lstm_ctc(p, 5, 4, hidden=3, stack=2, dropout=0.3, cell="gru"),
     "chain-word-classifier-one-direction": one_way_classifier,
     "chain-lstm-ctc-one-direction": one_way_ctc,
 }
@@ -280,6 +282,9 @@ def test_bad_sizes_and_shapes_are_named():
     for kind in (Rnn, Gru):
         with pytest.raises(ValueError, match=rf"{kind.__name__}: num_layers must lie in \[1, 2147483647\], got 0"):
             kind(params, "rnn", 5, 3, num_layers=0)
+    for model in (pyasr.models.word_classifier, pyasr.models.lstm_ctc):
+        with pytest.raises(ValueError, match=f'^{model.__name__}: cell must be "lstm", "gru" or "rnn", got \'qrnn\''):
+            model(params, 5, 4, cell="qrnn")
     with pytest.raises(ValueError, match="chain: layers must hold at least one layer"):
         chain()
     linear, mean = Linear(params, "linear", 5, 4), MeanOverTime(params)

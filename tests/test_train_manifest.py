@@ -214,6 +214,20 @@ def test_every_script_is_learned_and_drawn(train, tmp_path, model, words):
 # ---- options
 
 
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_other_cells_are_recorded_and_come_back(spelled, train, tmp_path, cell):
+    train(spelled, "--cell", cell)
+    assert RunFolder(tmp_path / "run").config()[0]["cell"] == cell
+    recognizer = load(tmp_path / "run" / "best.safetensors", pyasr.backend())
+    assert recognizer.config.cell == cell
+    assert f"{cell}0.weight_hh_l0" in recognizer.params.names()
+    if why_not("numba") is None:
+        said = train(spelled, "--cell", cell, "--backend", "numba", out=tmp_path / "numba", code=1)
+        assert f"pyasr: backend 'numba' has no {cell}_backward" in said
+        assert not (tmp_path / "numba").exists()
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
+
+
 def test_files_are_weaker_than_settings_and_those_than_shortcuts(spelled, train, tmp_path):
     (tmp_path / "mine.toml").write_text(
         "hidden = 5\ndropout = 0.1\nnoise = 0.05\nseed = 4\n[run]\nsource = 'elsewhere'\n"

@@ -8,6 +8,7 @@ import click
 
 import pyasr
 from pyasr.cli import _data, _features, _train, _use
+from pyasr.ops import MissingOp
 
 
 def main(argv: list[str]) -> int:
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
         return 2
     except BrokenPipeError:
         raise  # pyasr.__main__ ends quietly
-    except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError) as e:
+    except (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, MissingOp) as e:
         print(f"pyasr: {e}", file=sys.stderr)
         return 1
 

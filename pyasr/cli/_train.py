@@ -49,8 +49,11 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(0), help="[default: 0]")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training recordings.")
-@click.option("--hidden", type=click.IntRange(1, 8192), help="LSTM units of each direction.")
-@click.option("--layers", type=click.IntRange(1, 64), help="LSTM layers.")
+@click.option(
+    "--cell", type=click.Choice(["lstm", "gru", "rnn"]), help="Kind of the recurrent layers.  [default: lstm]"
+)
+@click.option("--hidden", type=click.IntRange(1, 8192), help="Units of each direction.")
+@click.option("--layers", type=click.IntRange(1, 64), help="Recurrent layers.")
 @click.option("--batch-size", type=click.IntRange(1), help="Recordings per batch.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--checkpoint-every", type=click.IntRange(1), metavar="STEPS", help="[default: every 30 s]")
@@ -108,6 +111,7 @@ def train(
     )  # a word may be said twice, once in each
     options = options_for(corpus.name, default_model(u.text for part in transcripts for u in part), chosen)
     ops = backend_of(backend, threads)
+    getattr(ops, f"{options.cell}_backward")  # MissingOp is said before features are computed
     result = _watched(
         quiet or as_json,
         lambda hooks: run(

@@ -139,3 +139,11 @@ class Rnn(Recurrent):
         super().__init__(
             params, name, input_size, hidden_size, num_layers=num_layers, bidirectional=bidirectional, bias=zeros
         )
+
+
+CELLS: dict[str, type[Lstm] | type[Gru] | type[Rnn]] = {"lstm": Lstm, "gru": Gru, "rnn": Rnn}
+
+
+def cell_named(function: str, cell: str) -> type[Lstm] | type[Gru] | type[Rnn]:
+    """The layer that `cell` names. Raises TypeError and ValueError in the name of `function`."""
+    return CELLS[Door(function).choice("cell", cell, tuple(CELLS))]

@@ -35,7 +35,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     longest: Annotated[float, msgspec.Meta(gt=0, le=7200)] = 60.0  # seconds; longer recordings are left out
     alphabet: str | None = None  # of lstm_ctc; default: the characters of the training transcripts
 
-    hidden: Annotated[int, msgspec.Meta(ge=1, le=8192)]  # LSTM units of each direction
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"  # of the recurrent layers
+    hidden: Annotated[int, msgspec.Meta(ge=1, le=8192)]  # their units of each direction
     layers: Annotated[int, msgspec.Meta(ge=1, le=64)]
     dropout: Share
     bidirectional: bool = True
@@ -48,7 +49,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     clip: Amount  # the largest norm of a gradient
     batch_size: Count  # utterances
     accumulate: Count = 1  # batches per update
-    bptt: Whole = 0  # frames of an LSTM after which its gradient is cut; 0: never
+    bptt: Whole = 0  # frames of a recurrent layer after which its gradient is cut; 0: never
 
     noise: Amount  # deviation of the noise that is added to normalized features
     masks: Whole = 2  # spans of frames that are masked per utterance

@@ -109,7 +109,7 @@ def new_recognizer(
     if not fit_to_print and (options.alphabet is None or options.model == "word_classifier"):
         raise ValueError(f"{corpus.name} has no words to train on: every transcript is empty or cannot be printed")
     sizes: dict[str, Any] = {"hidden": options.hidden, "layers": options.layers, "dropout": options.dropout}
-    sizes |= {"bidirectional": options.bidirectional, "sample_rate": sample_rate}
+    sizes |= {"bidirectional": options.bidirectional, "cell": options.cell, "sample_rate": sample_rate}
     recognizer: WordRecognizer | CtcRecognizer
     if options.model == "word_classifier":
         recognizer = WordRecognizer(ops, WordConfig(tuple(sorted(fit_to_print)), **sizes), options.seed)

@@ -113,7 +113,7 @@ PYASR_INLINE void store_row(T* row, long j, long, Vec<T> v) {
 PYASR_INLINE void store_row(Bfloat16* row, long j, long vectors, Vf v) {
   const Vu u = reinterpret_cast<Vu>(v);
   const Vu bits = (v == v ? u + 0x7FFF + ((u >> 16) & 1) : u | 0x400000) >> 16;
-  auto* const pair = reinterpret_cast<Words*>(row + j / 2 * 2 * lanes<float>);
+  Words* const pair = reinterpret_cast<Words*>(row + j / 2 * 2 * lanes<float>);
   if (j % 2)
     *pair |= bits << 16;
   else if (j + 1 < vectors)

@@ -4,6 +4,7 @@ concept, and one line in the list of tests/test_layers.py."""
 from pyasr.layers._layer import EVAL, Chain, Layer, Mode, chain
 from pyasr.layers.activations import Relu, Sigmoid, Tanh
 from pyasr.layers.dropout import Dropout
+from pyasr.layers.frozen import FrozenRecurrent
 from pyasr.layers.linear import Linear
 from pyasr.layers.pooling import MeanOverTime
 from pyasr.layers.recurrent import Gru, Lstm, Rnn
@@ -14,6 +15,7 @@ __all__ = [
     "Chain",
     "Dropout",
     "FrameStack",
+    "FrozenRecurrent",
     "Gru",
     "Layer",
     "Linear",

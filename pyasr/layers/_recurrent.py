@@ -11,6 +11,7 @@ import numpy as np
 
 from pyasr._optional import need
 from pyasr.layers._layer import EVAL, Layer, Mode
+from pyasr.layers.frozen import FrozenRecurrent
 from pyasr.ops._compare import on_host
 from pyasr.ops._door import Door
 from pyasr.params import Initializer, Params, uniform, zeros
@@ -109,6 +110,13 @@ class Recurrent(Layer):
             y.append(part)
             saved.append((window, kept))
         return self._joined(y), (saved, x.shape)
+
+    def freeze(self, storage: str = "float32") -> FrozenRecurrent:
+        """The layer for inference, its weights packed once and stored as "float32" or "bfloat16"; see FrozenRecurrent.
+
+        Raises ValueError for another storage and for float64 weights.
+        """
+        return FrozenRecurrent(self, storage)
 
     def _joined(self, parts: list[Any]) -> Any:
         return parts[0] if len(parts) == 1 else self.params.ops.xp.concatenate(parts)

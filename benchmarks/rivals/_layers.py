@@ -137,9 +137,6 @@ def forward(scope: Scope) -> Iterator[Race]:
         close(f"lstm forward B{B}", ours()[0], want, 1e-5)
         name = f"lstm forward, T{T} B{B} D{D} H{H}"
         yield Race(name, "torch", ours, {"nn.LSTM": theirs}, scope.mark(mark))
-        if not hasattr(layer, "freeze"):
-            print(f"{name}, frozen: Lstm has no freeze in this version")
-            continue
         for storage, wanted, tolerance in (("float32", mark, 1e-5), ("bfloat16", 1.8 if B == 1 else None, 2e-2)):
             frozen = layer.freeze(storage=storage)
             ours = functools.partial(frozen.forward, x, lengths, state=None, threads=scope.threads)

@@ -17,6 +17,8 @@ import probe
 from _layers import OPS, SHAPES, Scope, gradients_like, normal, step
 from _own import random_weights
 
+import pyasr
+
 MARKS = {"recurrent step": 0.85, "forward": 0.75, "forward + backward": 0.7}
 
 
@@ -40,14 +42,27 @@ class Line:
         return 16.0 * self.shape[3] ** 2
 
 
+def frozen(weights: list[np.ndarray]) -> Any:
+    """A frozen Lstm of one layer with these weights."""
+    _, rows, D = weights[0].shape
+    params = pyasr.Params(OPS)
+    layer = pyasr.layers.Lstm(params, "lstm", D, rows // 4)
+    params.init(seed=0)
+    for name, w in zip(("weight_ih", "weight_hh", "bias"), weights, strict=True):
+        params[f"lstm.{name}_l0"][:] = w
+    return layer.freeze()
+
+
 def lines(scope: Scope) -> Iterator[Line]:
-    """With D = 1 a forward is the recurrent product and the cells."""
+    """With D = 1 and weights packed beforehand a forward is the recurrent product and the cells."""
     steps = [("recurrent step", 200, B, 1, H) for H in (256, 512, 1024) for B in (4, 8, 16, 32)]
     whole = [(kernel, *shape[:4]) for shape in SHAPES for kernel in ("forward", "forward + backward")]
     for kernel, T, B, D, H in (*steps, *whole):
         T = scope.T(T)
         x, lengths, weights = normal("roofline", (T, B, D)), np.full(B, T, np.int32), random_weights(D, H)
-        if kernel == "forward + backward":
+        if kernel == "recurrent step":
+            yield Line(kernel, (T, B, D, H), functools.partial(frozen(weights).forward, x, threads=scope.threads), 1)
+        elif kernel == "forward + backward":
             dy, gradient = normal("roofline", (T, B, H)), gradients_like(weights)
             run = functools.partial(step, "lstm", x, lengths, weights, dy, gradient, scope.threads)
             yield Line(kernel, (T, B, D, H), run, 2)

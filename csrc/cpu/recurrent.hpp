@@ -47,7 +47,7 @@ struct Saved {
   static constexpr int G = Cell::gates;
   long T_, B, D, H, R, Hp, Rp, Gp, frames;
   int S;
-  bool reverse;
+  bool reverse, frozen;
   std::int32_t* length;  // [B]
   std::int32_t* order;   // [B] rank -> sequence
   long* begin;           // [T+1]
@@ -67,7 +67,8 @@ struct Saved {
         Gp(G * Hp),
         frames(shape.frames),
         S(shape.S),
-        reverse(shape.reverse) {
+        reverse(shape.reverse),
+        frozen(shape.frozen) {
     Pieces p{static_cast<char*>(block)};
     length = p.take<std::int32_t>(B);
     order = p.take<std::int32_t>(B);
@@ -78,14 +79,15 @@ struct Saved {
     } else {
       weights = Packed<T, Cell, W>(shape, p);
     }
+    const long kept = frozen ? 2 * B : frames;  // rows of states; the gates of inference are scratch
     for (int d = 0; d < S; ++d) {
       Direction<T>& k = direction[d];
       k.h_init = p.take<T>(B * Rp);
       k.c_init = Cell::own_cell ? p.take<T>(B * Hp) : k.h_init;
-      k.gates = p.take<T>(frames * Gp);
-      k.h = Cell::carries ? p.take<T>(frames * Rp) : k.gates;
-      k.c = Cell::own_cell ? p.take<T>(frames * Hp) : k.h;
-      k.m = shape.projected ? p.take<T>(frames * Hp) : k.h;
+      k.gates = p.take<T>(frozen ? 0 : frames * Gp);
+      k.h = Cell::carries || frozen ? p.take<T>(kept * Rp) : k.gates;
+      k.c = Cell::own_cell ? p.take<T>(kept * Hp) : k.h;
+      k.m = shape.projected ? p.take<T>(kept * Hp) : k.h;
     }
     bytes = p.used;
   }
@@ -97,9 +99,11 @@ struct Saved {
     const long b = order[r];
     return (backward(d) ? length[b] - 1 - step : step) * B + b;
   }
+  // The row of a state behind a step; inference keeps those of two steps.
+  long state_row(long step, long r) const { return frozen ? step % 2 * B + r : begin[step] + r; }
   // The row of a state array before a step: that of the step before, or the initial one. `width` is Rp or Hp.
   const T* before(const T* array, const T* init, long width, long step, long r) const {
-    return step ? array + (begin[step - 1] + r) * width : init + r * width;
+    return step ? array + state_row(step - 1, r) * width : init + r * width;
   }
   const T* h_before(int d, long step, long r) const { return before(direction[d].h, direction[d].h_init, Rp, step, r); }
   const T* c_before(int d, long step, long r) const { return before(direction[d].c, direction[d].c_init, Hp, step, r); }

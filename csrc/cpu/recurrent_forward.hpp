@@ -1,5 +1,6 @@
 // Forward over one part of the ranks: the input product of a chunk of steps into the saved gates, then step by step
-// gates += h w_hhᵀ and the cell, in place. Chunks keep the gates in cache between the two.
+// gates += h w_hhᵀ and the cell, in place. Chunks keep the gates in cache between the two. Inference, which saves
+// nothing, has the gates of one chunk and the states of two steps.
 //
 // Flops: 2 * frames * G*H * (D + H). Bytes per step beyond the chunk: the recurrent weights, G*H*H; every panel is read
 // once per step, by all rows of the part, while it lies in the second-level cache.
@@ -30,7 +31,7 @@ template <class T>
 struct ChunkScratch {
   long* row;   // [rows] where each row of the chunk goes
   T* slivers;  // [rows,K]
-  T* pre;      // [rows,Gp] jvp only
+  T* pre;      // [rows,Gp] jvp and inference
   T* h;        // [B,Rp] the state behind its mask
   T* m;        // [B,Hp] jvp only: the tangent of what the projection takes
   ChunkScratch(Pieces& p, long rows, long K, long pre_columns, long states, long cells)
@@ -85,51 +86,56 @@ struct ForwardPass {
         masks{args.masks},
         options(Cell::options && (shape.peephole || shape.projected || masks.any())) {}
 
+  // The gates of a step's first rank: saved, or those of row i of the chunk.
+  T* gates_of(int d, long s, long r0, long i, const ChunkScratch<T>& scratch) const {
+    return k.frozen ? scratch.pre + i * k.Gp : k.direction[d].gates + (k.begin[s] + r0) * k.Gp;
+  }
+
   void input_product(int d, const Chunk& chunk, long r0, long r1, const ChunkScratch<T>& scratch) const {
+    T* const base = gates_of(d, 0, 0, 0, scratch);
     long i = 0;
     for (long s = chunk.first; s < chunk.last; ++s)
       for (long r = r0; r < r1 && r < k.rows(s); ++r, ++i) {
-        scratch.row[i] = (k.begin[s] + r) * k.Gp;
+        scratch.row[i] = gates_of(d, s, r, i, scratch) - base;
         *spread(sliver_row(scratch.slivers, i, k.D + 1), a.x + k.frame(d, s, r) * k.D, k.D) = 1;
       }
-    slivers_times_panels(i, k.D + 1, k.Gp, scratch.slivers, k.weights.direction[d].w_ih, k.direction[d].gates,
-                         scratch.row, false);
+    slivers_times_panels(i, k.D + 1, k.Gp, scratch.slivers, k.weights.direction[d].w_ih, base, scratch.row, false);
   }
 
-  // The cells of n rows from row `at` on, units [u0, u1).
-  void cells(int d, long s, long r0, long n, long u0, long u1) const {
+  // The cells of n rows of a step, units [u0, u1).
+  void cells(int d, long s, long r0, long n, long u0, long u1, T* gates) const {
     const Direction<T>& to = k.direction[d];
-    const long at = k.begin[s] + r0;
+    const long at = k.state_row(s, r0);
     for (long i = 0; i < n; ++i)
       for (long u = u0; u < u1; u += L) {
-        T* gates = to.gates + (at + i) * k.Gp + u * G;
+        T* g = gates + i * k.Gp + u * G;
         const long state = (at + i) * k.Hp + u;
         const T* c_before = Cell::carries ? k.c_before(d, s, r0) + i * k.Hp + u : nullptr;
         if constexpr (Cell::options) {
           if (options) {
             const int real = static_cast<int>(least(L, k.H - u));
-            Cell::forward(gates, c_before, to.c + state, to.m + state,
+            Cell::forward(g, c_before, to.c + state, to.m + state,
                           options_of(k.weights.direction[d].peephole, k.Hp, a.masks.cell_clip,
                                      masks.keep_c(k, d, s, r0 + i), u, real));
             continue;
           }
         }
-        Cell::forward(gates, c_before, Cell::own_cell ? to.c + state : nullptr, to.h + state);
+        Cell::forward(g, c_before, Cell::own_cell ? to.c + state : nullptr, to.h + state);
       }
   }
 
-  void step(int d, long s, long r0, long n, const ChunkScratch<T>& scratch) const {
+  // gates: [n,Gp] of this step
+  void step(int d, long s, long r0, long n, T* gates, const ChunkScratch<T>& scratch) const {
     const Direction<T>& to = k.direction[d];
     const auto& weights = k.weights.direction[d];
-    const long at = k.begin[s] + r0;
+    const long at = k.state_row(s, r0);
     const T* before = k.h_before(d, s, r0);
     const T* h = options ? masks.masked(k, d, r0, n, before, scratch.h) : before;
     for (long g = 0; g < k.Gp; g += group_columns<T, G>) {
       const long end = least(g + group_columns<T, G>, k.Gp);
       for (long c = g; c < end; c += Tile<T>::columns)
-        rows_times_panel(n, k.R, h, k.Rp, weights.w_hh + c * k.R, panel_width<T>(c, k.Gp), to.gates + at * k.Gp + c,
-                         k.Gp, true);
-      cells(d, s, r0, n, g / G, end / G);
+        rows_times_panel(n, k.R, h, k.Rp, weights.w_hh + c * k.R, panel_width<T>(c, k.Gp), gates + c, k.Gp, true);
+      cells(d, s, r0, n, g / G, end / G, gates);
     }
     if (options) {
       if (weights.w_hr)
@@ -159,8 +165,10 @@ struct ForwardPass {
       const Chunk chunk(k, s, r0, r1, forward_chunk);
       if (!chunk.rows) break;
       input_product(d, chunk, r0, r1, scratch);
-      for (; s < chunk.last; ++s) {
-        step(d, s, r0, least(k.rows(s), r1) - r0, scratch);
+      for (long i = 0; s < chunk.last; ++s) {
+        const long n = least(k.rows(s), r1) - r0;
+        step(d, s, r0, n, gates_of(d, s, r0, i, scratch), scratch);
+        i += n;
         if (runtime.stop(runtime.self)) return;
       }
     }
@@ -168,14 +176,16 @@ struct ForwardPass {
   }
 };
 
-template <class T>
+template <class T, class Cell>
 ChunkScratch<T> forward_scratch(Pieces& p, const RecurrentShape& s) {
-  return ChunkScratch<T>(p, s.B > forward_chunk ? s.B : forward_chunk, s.D + 1, 0, s.B * round_up(s.R, lanes<T>), 0);
+  const long rows = s.B > forward_chunk ? s.B : forward_chunk;
+  const long gates = s.frozen ? Cell::gates * round_up(s.H, lanes<T>) : 0;
+  return ChunkScratch<T>(p, rows, s.D + 1, gates, s.B * round_up(s.R, lanes<T>), 0);
 }
-template <class T>
+template <class T, class Cell>
 std::size_t forward_bytes(const RecurrentShape& shape, int threads) noexcept {
   Pieces p{nullptr};
-  for (int i = 0; i < threads; ++i) forward_scratch<T>(p, shape);
+  for (int i = 0; i < threads; ++i) forward_scratch<T, Cell>(p, shape);
   return p.used;
 }
 
@@ -209,10 +219,10 @@ void forward(const RecurrentShape& shape, const RecurrentForward<T>& a, void* wo
   if (runtime.stop(runtime.self)) return;
   const ForwardPass<T, Cell, W> pass(shape, k, a, runtime);
   const Parts parts(k, runtime.threads);
-  const std::size_t each = forward_bytes<T>(shape, 1);
+  const std::size_t each = forward_bytes<T, Cell>(shape, 1);
   parallel_for(runtime, k.S * parts.count, [&](long i, int worker) {
     Pieces p{static_cast<char*>(workspace) + static_cast<std::size_t>(worker) * each};
-    const ChunkScratch<T> scratch = forward_scratch<T>(p, shape);
+    const ChunkScratch<T> scratch = forward_scratch<T, Cell>(p, shape);
     const long part = i / k.S;
     pass.part(static_cast<int>(i % k.S), parts.bound(part), parts.bound(part + 1), scratch);
   });

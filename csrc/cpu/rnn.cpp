@@ -1,5 +1,5 @@
 // The tanh cell on registers; the passes over time are in recurrent_*.hpp. Its one gate is its state: gates and h are
-// the same array.
+// the same array, but in inference.
 #include "pyasr/rnn.hpp"
 
 #include "cpu/recurrent_family.hpp"
@@ -13,8 +13,8 @@ struct RnnCell {
   static constexpr bool own_cell = false, carries = false, options = false;
 
   template <class T>
-  PYASR_INLINE void forward(T* gates, const T*, T*, T*) {
-    store(gates, vtanh(load(gates)));
+  PYASR_INLINE void forward(const T* gates, const T*, T*, T* h) {
+    store(h, vtanh(load(gates)));
   }
   template <class T>
   PYASR_INLINE void backward(const T* gates, const T*, const T*, Vec<T> dh, T*, T* dgates) {

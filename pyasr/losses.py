@@ -104,7 +104,8 @@ class Loss:
         door.shape("v", door.instance("v", v, xp, self._logits.dtype), self._logits.shape)
         if self._y is None:
             x = xp.where(self._used, self._logits, 0.0)
-            y = xp.exp(x - x.max(-1, keepdims=True))
+            with np.errstate(over="ignore", invalid="ignore"):  # -inf - inf: NaN, as the loss is
+                y = xp.exp(x - x.max(-1, keepdims=True))
             y /= y.sum(-1, keepdims=True)
             self._y = xp.where(self._used, y, 0.0)
         out = self._y * v

@@ -117,6 +117,8 @@ def test_bad_arguments_are_named(column):
     layer, _ = built(column, LAYERS["lstm-stacked"])
     frozen, x = layer.freeze(), np.zeros((4, 2, 5), np.float32)
     _, state = frozen.forward(x)
+    gru = built(column, lambda p: Gru(p, "g", 5, 3))[0].freeze()
+    _, gru_state = gru.forward(x)
     for error, words, call in (
         (ValueError, 'storage must be "float32" or "bfloat16"', lambda: layer.freeze("float16")),
         (TypeError, "storage must be", lambda: layer.freeze(16)),
@@ -129,6 +131,22 @@ def test_bad_arguments_are_named(column):
         (ValueError, "state must have 3 layers, got 1", lambda: frozen.forward(x, state=state[:1])),
         (ValueError, "h0 must have shape", lambda: frozen.forward(np.zeros((4, 3, 5), "f4"), state=state)),
         (ValueError, "threads must lie in", lambda: frozen.forward(x, threads=0)),
+        (TypeError, "state must be what an earlier call returned, a list, got int", lambda: frozen.forward(x, state=3)),
+        (
+            TypeError,
+            r"state\[0\] must be a tuple of length 2, got ndarray",
+            lambda: frozen.forward(x, state=list(state[0] * 2)[:3]),
+        ),
+        (
+            ValueError,
+            r"state\[2\] must be a tuple of length 2, got 1",
+            lambda: frozen.forward(x, state=[*state[:2], state[2][:1]]),
+        ),
+        (
+            ValueError,
+            r"state\[0\] must be a tuple of length 1, got 2",
+            lambda: gru.forward(x, state=[(*gru_state[0], "c")]),
+        ),
     ):
         with pytest.raises(error, match=words):
             call()

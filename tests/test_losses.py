@@ -144,3 +144,13 @@ def test_an_infinite_cross_entropy_takes_no_part(column):
         assert np.isinf(loss.losses[2]) and not loss.grad[..., 2, :].any()
         np.testing.assert_allclose(loss.grad[..., :2, :], others.grad, rtol=1e-14)
         assert not loss.curvature(np.ones_like(loss.grad))[..., 2, :].any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_logits_that_overflow_have_a_curvature_in_silence():
+    logits = np.array([3e38, -3e38, 0], np.float32).reshape(1, 1, 3)
+    one = np.ones(1, np.int32)
+    v = np.ones_like(logits)
+    assert not Ctc(pyasr.backend("numpy"))(logits, one, np.array([[1]], "i4"), one).curvature(v).any()
+    logits[0, 0, 0] = np.inf  # no softmax: value, gradient and curvature are NaN
+    assert np.isnan(Ctc(pyasr.backend("numpy"))(logits, one, np.array([[1]], "i4"), one).curvature(v)).all()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyasr.decode import Ngram
+from pyasr.decode import Ngram, ctc_beam
 from pyasr.ops._ngram import NgramLm, Tables
 from pyasr.text import Alphabet
 
@@ -161,6 +161,10 @@ def test_symbols_that_do_not_fit_are_named(tmp_path):
         model.over_words([None, "a"], oov_penalty=1)
     with pytest.raises(ValueError, match="symbols must spell words of the model"):
         model.over_words([None, "x"], oov_penalty=-1.0)
+    with pytest.raises(TypeError, match="over_words: oov_penalty must be a real number, got str"):
+        model.over_words([None, "a"], oov_penalty="-1")
+    with pytest.raises(TypeError, match="score: token must be a str, got int"):  # the model itself in place of over()'s
+        ctc_beam(np.zeros((2, 1, 3)), np.array([2], "i4"), lm=model)
     with pytest.raises(TypeError, match="score_sentence: words must be a str"):
         model.score_sentence(3)
 
@@ -188,3 +192,15 @@ def test_tables_that_would_lead_astray_are_refused():
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match="NgramLm: "):
             NgramLm(Tables(**good), 3, 0, **{**spelling, name: bad})
+
+
+def test_packed_data_is_checked_to_its_end(tmp_path):
+    packed = bytearray(gzip.compress(GOOD.encode()))
+    path = tmp_path / "m.arpa.gz"
+    path.write_bytes(packed)
+    Ngram.load(path)
+    packed[-8] ^= 1  # of the checksum
+    for spoiled in (packed, packed[:-8]):
+        path.write_bytes(spoiled)
+        with pytest.raises(ValueError, match="the file must be whole gzip data"):
+            Ngram.load(path)

@@ -84,3 +84,36 @@ def test_projections_and_peepholes_go_out_and_come_back(both):
         with pytest.raises(KeyError, match=missing):
             second[0].load_state_dict({n: a for n, a in state.items() if n != missing})
     np.testing.assert_array_equal(plain[1].value, before)
+
+
+def test_a_state_of_more_layers_or_directions_is_refused():
+    def layer(**options):
+        params = pyasr.Params(pyasr.backend("numpy"))
+        built = Gru(params, "r", 5, 4, **options)
+        params.init(0)
+        return built, params
+
+    (small, params), before = layer(), layer()[1].value
+    for options, surplus in (({"num_layers": 2}, "weight_ih_l1"), ({"bidirectional": True}, "weight_ih_l0_reverse")):
+        larger = {f"encoder.{n}": a + 1 for n, a in layer(**options)[0].state_dict().items()}
+        with pytest.raises(ValueError, match=f"^load_state_dict: encoder.{surplus} must be absent"):
+            small.load_state_dict(larger, "encoder.")
+    np.testing.assert_array_equal(params.value, before)
+    state = small.state_dict()
+    small.load_state_dict({"encoder." + n: a for n, a in state.items()} | {"decoder.weight_ih_l1": 0}, "encoder.")
+
+
+def test_what_the_weights_can_not_hold_is_refused():
+    params = pyasr.Params(pyasr.backend("numpy"))
+    lstm = Lstm(params, "r", 5, 4)
+    params.init(0)
+    state, before = lstm.state_dict(), params.value.copy()
+    for spoiled, error, words in (
+        ({"weight_hh_l0": np.full((16, 4), 1e300)}, ValueError, "weight_hh_l0 must be finite"),
+        ({n: np.full(16, 3e38, "f4") for n in ("bias_ih_l0", "bias_hh_l0")}, ValueError, "bias_hh_l0 must be finite"),
+        ({"weight_hh_l0": np.full((16, 4), 1j)}, TypeError, "weight_hh_l0 must have a floating dtype, got complex128"),
+        ({"weight_ih_l0": np.ones((16, 5), "i4")}, TypeError, "weight_ih_l0 must have a floating dtype, got int32"),
+    ):
+        with pytest.raises(error, match=words):
+            lstm.load_state_dict(state | spoiled)
+    np.testing.assert_array_equal(params.value, before)

@@ -18,7 +18,7 @@ from pyasr.ops._ngram import LONGEST_CONTEXT, Tables
 LN10 = math.log(10.0)
 LONGEST_LINE = 2**20  # bytes
 BEGIN, END = "<s>", "</s>"
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _BLANKS = re.compile(r"[ \t]+")  # not the white space of Unicode, which words may hold
 
 
@@ -48,6 +48,11 @@ class _Lines:
 
     def error(self, words: str) -> NoReturn:
         raise ValueError(f"load: {self.path}, line {self.number}: {words}")
+
+    def drain(self) -> None:
+        """Read what is left, and with it the checksum behind packed data."""
+        for _ in self._lines:
+            pass
 
     def next(self, wanted: str) -> str:
         """The next line that is not empty."""
@@ -136,7 +141,7 @@ def read(path: str | os.PathLike[str]) -> tuple[int, list[str], Tables]:
         pass  # what stands before is a comment
     counts: list[int] = []
     while (line := lines.next("ngram 1=COUNT")).startswith("ngram "):
-        match = re.fullmatch(r"ngram +(\d{1,3}) *= *(\d{1,18})", line)
+        match = re.fullmatch(r"ngram +([0-9]{1,3}) *= *([0-9]{1,18})", line)
         if match is None or int(match[1]) != len(counts) + 1:
             lines.error(f"it must be ngram {len(counts) + 1}=COUNT, got {line!r:.80}")
         counts.append(int(match[2]))
@@ -167,4 +172,5 @@ def read(path: str | os.PathLike[str]) -> tuple[int, list[str], Tables]:
             lines.error(f"there must be {count} {order}-grams, got {found}")
     if line != "\\end\\":
         lines.error(f"it must be \\end\\, got {line!r:.80}")
+    lines.drain()
     return len(counts), list(model.words), model.tables()

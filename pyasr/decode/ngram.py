@@ -62,7 +62,14 @@ class Ngram:
         return self.tables.start
 
     def score(self, state: int, token: str) -> tuple[float, int]:
-        """(log p(word | state), the next state). A word that the model lacks is <unk>, or impossible in a model without it."""
+        """(log p(word | state), the next state). A word that the model lacks is <unk>, or impossible in a model without it.
+
+        Raises TypeError for a token that is no str: for models over labels see `over` and `over_words`.
+        """
+        if not isinstance(token, str):
+            raise TypeError(
+                f"score: token must be a str, got {type(token).__name__}; over() and over_words() make models over labels"
+            )
         return self.tables.score(state, self._token.get(token, self._unknown))
 
     def end(self, state: int) -> float:
@@ -117,6 +124,8 @@ class Ngram:
         Raises ValueError where the symbols spell no word of the model, and for a model without <unk> and a penalty of 0.
         """
         names, blank = _symbols("over_words", symbols)
+        if isinstance(oov_penalty, bool) or not isinstance(oov_penalty, (float, int, np.floating, np.integer)):
+            raise TypeError(f"over_words: oov_penalty must be a real number, got {type(oov_penalty).__name__}")
         if not -1e9 <= oov_penalty <= 0:
             raise ValueError(f"over_words: oov_penalty must lie in [-1e9, 0], got {oov_penalty!r}")
         if self._unknown < 0 and oov_penalty == 0:

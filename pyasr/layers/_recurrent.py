@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ def _windows(frames: int, bptt: int) -> list[slice]:
 ARGUMENTS = {
     "weight_ih": "w_ih", "weight_hh": "w_hh", "bias": "bias", "peephole": "peephole", "weight_hr": "projection",
 }  # fmt: skip
+
+
+_TORCH_NAME = re.compile(r"(weight_(ih|hh|hr)|bias_(ih|hh)|peephole)_l\d+(_reverse)?")
 
 
 class Recurrent(Layer):
@@ -176,14 +180,15 @@ class Recurrent(Layer):
         state is its state_dict() with NumPy arrays or CPU tensors, or a safetensors file of one; of a larger model, prefix is
         what its names begin with ("encoder."). Nothing is copied unless all of it fits.
 
-        Raises KeyError for a missing entry, ValueError for one of another shape, with a NaN, or of peepholes that the layer has
-        not, naming it, FileNotFoundError, and ImportError naming the extra when safetensors is missing.
+        Raises KeyError for a missing entry, TypeError for one that is not floating, ValueError for one of another shape, with
+        what is not finite in the dtype of the weights, or that the layer has no place for (another layer, direction, projection
+        or peephole), naming it, FileNotFoundError, and ImportError naming the extra when safetensors is missing.
         """
         tensors: Mapping[str, Any]
         tensors = need("safetensors.numpy").load_file(state) if isinstance(state, (str, os.PathLike)) else state
         if "peephole" not in self.entries and f"{prefix}peephole_l0" in tensors:
             raise ValueError(f"load_state_dict: {prefix}peephole_l0 must be absent: the layer has no peepholes")
-        copies = []
+        copies, taken = [], set()
         for entry, view, names in self._torch_names():
             shape, arrays = view.shape[1:], []
             if entry == "bias":
@@ -192,10 +197,19 @@ class Recurrent(Layer):
                 a = np.asarray(tensors[prefix + name])
                 if a.shape != shape:
                     raise ValueError(f"load_state_dict: {prefix + name} must have shape {tuple(shape)}, got {a.shape}")
-                if not np.isfinite(a).all():
-                    raise ValueError(f"load_state_dict: {prefix + name} must be finite, got a NaN or infinity")
+                if a.dtype.kind != "f":
+                    raise TypeError(f"load_state_dict: {prefix + name} must have a floating dtype, got {a.dtype}")
                 arrays.append(a[None])
-            copies.append((view, self.join_bias(*arrays) if entry == "bias" else arrays[0]))
+                taken.add(prefix + name)
+            with np.errstate(over="ignore"):  # what does is found
+                weight = (self.join_bias(*arrays) if entry == "bias" else arrays[0]).astype(self.params.dtype)
+            if not np.isfinite(weight).all():
+                what = " + ".join(prefix + name for name in names)
+                raise ValueError(f"load_state_dict: {what} must be finite, got a NaN or infinity in {weight.dtype}")
+            copies.append((view, weight))
+        for name in tensors:
+            if name not in taken and name.startswith(prefix) and _TORCH_NAME.fullmatch(name, len(prefix)):
+                raise ValueError(f"load_state_dict: {name} must be absent: the layer has no such weight")
         for view, a in copies:
             view[...] = self.params.ops.xp.asarray(a)
 

@@ -35,9 +35,9 @@ class FrozenRecurrent:
     """What `freeze()` of Lstm, Gru and Rnn makes: their evaluation forward, with weights packed once instead of at each call.
 
     Meant for streams of a few recordings, where reading the weights takes the time. storage="bfloat16" halves what is read:
-    weights and biases, but not peepholes, are rounded to 8 bits of mantissa (outputs differ by about 2e-3 of their norm), while the
-    arithmetic stays float32. With "float32" the bits are those of the layer's forward. Later updates of the layer's weights are not
-    seen. Nothing changes once it is made, so several threads may use one.
+    weights and biases, but not peepholes, are rounded to 8 bits of mantissa (outputs differ by about 2e-3 of their norm), while
+    the arithmetic stays float32. With "float32" the bits are those of the layer's forward. Later updates of the layer's weights
+    are not seen. Nothing changes once it is made, so several threads may use one.
     """
 
     def __init__(self, layer: Recurrent, storage: str = "float32") -> None:
@@ -47,6 +47,7 @@ class FrozenRecurrent:
             door.value_error(f"the weights of the layer must be float32, got {params.dtype.name}")
         self._layer_options = layer._options
         self.directions, self.input_size, self.output_size = layer.directions, layer.input_size, layer.output_size
+        self._states = 2 if layer.op == "lstm" else 1  # arrays per layer
         column = params.ops.column(f"{layer.op}_forward")
         self._forward: list[Callable[..., Any]] = []
         for k in range(layer.num_layers):
@@ -68,7 +69,8 @@ class FrozenRecurrent:
         """x [T, B, input_size] float32 -> (y [T, B, output_size], the states behind it, one tuple per layer).
 
         lengths int32 [B], by default T for all; y is zero beyond them. state continues where an earlier call ended, so a stream
-        in pieces has the bits of the whole (on the cpp backend); by default it begins at zero. A layer of two directions takes whole sequences only.
+        in pieces has the bits of the whole (on the cpp backend); by default it begins at zero. A layer of two directions takes
+        whole sequences only.
 
         Raises TypeError and ValueError naming the argument.
 
@@ -88,14 +90,26 @@ class FrozenRecurrent:
             lengths = np.full(x.shape[1], x.shape[0], INT32)
         if state is not None and self.directions == 2:
             door.value_error("state must be None for a layer of two directions, got one")
-        if state is not None and len(state) != len(self._forward):
-            door.value_error(f"state must have {len(self._forward)} layers, got {len(state)}")
+        if state is not None:
+            self._check_state(door, state)
         ends: list[State] = []
         for k, forward in enumerate(self._forward):
             _, along_time = self._layer_options(k, x.shape[0], x.shape[1], EVAL)
             x, *end = forward(x, lengths, *(() if state is None else state[k]), **along_time, threads=threads)
             ends.append(tuple(end))
         return x, ends
+
+    def _check_state(self, door: Door, state: Any) -> None:
+        """One tuple of all its states per layer; forward looks at the arrays."""
+        if not isinstance(state, (list, tuple)):
+            door.type_error(f"state must be what an earlier call returned, a list, got {type(state).__name__}")
+        if len(state) != len(self._forward):
+            door.value_error(f"state must have {len(self._forward)} layers, got {len(state)}")
+        for k, of_layer in enumerate(state):
+            if not isinstance(of_layer, tuple):
+                door.type_error(f"state[{k}] must be a tuple of length {self._states}, got {type(of_layer).__name__}")
+            if len(of_layer) != self._states:
+                door.value_error(f"state[{k}] must be a tuple of length {self._states}, got {len(of_layer)}")
 
 
 class _Unpacked:

@@ -204,3 +204,13 @@ def test_packed_data_is_checked_to_its_end(tmp_path):
         path.write_bytes(spoiled)
         with pytest.raises(ValueError, match="the file must be whole gzip data"):
             Ngram.load(path)
+
+
+@pytest.mark.parametrize("backoff", ["1e9", "7e307"])
+def test_a_back_off_whose_sums_would_overflow_is_refused(tmp_path, backoff):
+    lines = GOOD.splitlines()
+    at = next(k for k, line in enumerate(lines) if line.split()[1:2] == ["a"])
+    lines[at] = " ".join([*lines[at].split()[:2], backoff])
+    (tmp_path / "m.arpa").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="NgramLm: backoff must be at most 15625000"):
+        Ngram.load(tmp_path / "m.arpa")

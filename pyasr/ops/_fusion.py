@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyasr.ops._door import Door
-from pyasr.ops._ngram import NgramLm
-
-LARGEST = 1e9  # that a model may give: sums stay finite
+from pyasr.ops._ngram import LARGEST, NgramLm
 
 
 def check_model(door: Door, lm: Any, delimiter: Any, blank: int) -> int:

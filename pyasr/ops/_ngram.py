@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 LONGEST_CONTEXT = 31  # tokens: n-grams up to order 32
+LARGEST = 1e9  # that any model may give: sums stay finite
 
 
 DTYPES = {
@@ -76,6 +77,12 @@ class Tables(_Frozen):
         _require("arc_next and start must be states", _within(np.append(self.arc_next, self.start), 0, states))
         finite = np.isfinite(self.backoff).all() and not np.isnan(self.arc_log_p).any() and not np.isnan(self.end).any()
         _require("backoff must be finite and no logarithm NaN", finite)
+        # with 31 back-offs and unknown_log_p a score is at most LARGEST
+        small = (self.backoff <= LARGEST / 64).all() and (self.arc_log_p <= LARGEST / 2).all()
+        _require(
+            f"backoff must be at most {LARGEST / 64:.0f} and no probability above e^{LARGEST / 2:.0f}",
+            small and (self.end <= LARGEST).all(),
+        )
         longer = self.suffix
         for _ in range(LONGEST_CONTEXT):
             longer = np.where(longer > 0, self.suffix[longer], -1)
@@ -139,7 +146,10 @@ class NgramLm(_Frozen):
         _require("spell_next must be nodes", _within(self.spell_next, 0, words))
         tokens = np.append(self.spell_token, self.unknown)
         _require("spelled words must be tokens of the empty context", np.isin(tokens[tokens != -1], first).all())
-        _require("unknown_log_p must be finite", np.isfinite(self.unknown_log_p))
+        _require(
+            "unknown_log_p must be finite, and small",
+            np.isfinite(self.unknown_log_p) and self.unknown_log_p <= LARGEST / 64,
+        )
 
     @property
     def over_words(self) -> bool:

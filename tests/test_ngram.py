@@ -3,7 +3,7 @@
 import copy
 import gzip
 import itertools
-import pickle
+import pickle  # models may travel to worker processes; the package itself never loads one
 import runpy
 from pathlib import Path
 

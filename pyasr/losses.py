@@ -38,7 +38,8 @@ def ctc_loss(
     and repeats than frames, or a needed logit of -inf) has loss inf, or 0 with zero_infinity=True, and gradient 0. No frames and
     no labels give 0; no labels give the sum over the blanks. Where a valid frame holds NaN or +inf, or nothing but -inf, that
     utterance's loss and gradient are NaN and the others are unaffected. The gradient keeps a relative error below 1e-4 in float32
-    for thousands of frames and sharp logits. Same bits for any thread count and for any composition of the batch.
+    for thousands of frames and sharp logits; float32 logits beyond ±2.3e38 count as that. Same bits for any thread count and for
+    any composition of the batch.
 
     Raises TypeError and ValueError naming the argument for a wrong dtype, shape or layout, for lengths outside [0, T],
     label_lengths outside [0, U], and for a label that is outside [0, V) or equal to blank, with its position.

@@ -1,7 +1,6 @@
 // Prefixes are nodes of a tree; those in the beam have a slot, 0 the best. A frame is
-//   stays       two additions of probabilities per slot, a register of slots at a time; among them the paths of a
-//   parent
-//               that is in the beam too, through the label
+//   stays       two additions of probabilities per slot, a register of slots at a time; the paths of a parent in the
+//               beam, through the label, are among them
 //   extensions  width * V sums, rounded and compared with the worst of what is known to go on: a register at a time,
 //               and slots that can not reach it are passed over. No exp, no log, no memory but three rows.
 //   selection   of the survivors; only those that go on become nodes

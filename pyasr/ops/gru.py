@@ -6,7 +6,7 @@
 
 Cho et al. 2014 in the form of torch.nn.GRU: r multiplies what comes behind w_hh, so the bias of that place stays apart. Weights
 have the rows r, z, n, the bias r, z, n and hn; of torch's two biases those of r and z are added. Arguments are those of lstm_*
-without c and options.
+without c and options. On the cpp backend an infinity in x or h makes the rest of its utterance NaN; the reference saturates.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ else()
   set(PYASR_OPTIMIZE -O3)
 endif()
 
-set(PYASR_CPU_SOURCES csrc/cpu/table.cpp csrc/cpu/probe.cpp)
+set(PYASR_CPU_SOURCES csrc/cpu/table.cpp csrc/cpu/probe.cpp csrc/cpu/gemm.cpp)
 foreach(family IN LISTS PYASR_FAMILIES)
   list(APPEND PYASR_CPU_SOURCES csrc/cpu/${family}.cpp)
 endforeach()

@@ -52,59 +52,40 @@ constexpr long panel_width(long n, long N) {
   return least(Tile<T>::columns, round_up(N, lanes<T>) - n);
 }
 
+// K steps of one tile: M rows of A, lda apart or in one sliver, times NV vectors of columns; row m of C begins at
+// c + row[m], and C may not overlap A or B.
 template <class T, class W>
 using TileFn = void (*)(long K, const T* a, long lda, const W* b, T* c, const long* row, bool add);
 
-template <class T, class W, int M, int NV, bool Slivers>
-[[gnu::noinline]] void tile(long K, const T* a,  // [M,K] rows lda apart, or one sliver [K][Tile::rows]
-                            long lda,
-                            const W* b,       // [K][NV*lanes]
-                            T* c,             // row m begins at c + row[m]; may not overlap a or b
-                            const long* row,  // [M]
-                            bool add) {
-  constexpr int L = lanes<T>;
-  Vec<T> s[M][NV] = {};
-  for (long k = 0; k < K; ++k) {
-    Vec<T> v[NV];
-    load_row(b + k * NV * L, v);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      const Vec<T> x = splat(Slivers ? a[k * Tile<T>::rows + m] : a[m * lda + k]);
-#pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) s[m][j] += x * v[j];
-    }
-  }
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-    T* to = c + row[m];
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) store(to + j * L, add ? load(to + j * L) + s[m][j] : s[m][j]);
-  }
-}
+}  // namespace
 
-template <class T, class W, int NV, bool Slivers>
-TileFn<T, W> tile_of_rows(long m) {
-  if constexpr (Tile<T>::rows == 6) {
-    static constexpr TileFn<T, W> f[] = {tile<T, W, 1, NV, Slivers>, tile<T, W, 2, NV, Slivers>,
-                                         tile<T, W, 3, NV, Slivers>, tile<T, W, 4, NV, Slivers>,
-                                         tile<T, W, 5, NV, Slivers>, tile<T, W, 6, NV, Slivers>};
-    return f[m - 1];
-  } else {
-    static constexpr TileFn<T, W> f[] = {tile<T, W, 1, NV, Slivers>, tile<T, W, 2, NV, Slivers>,
-                                         tile<T, W, 3, NV, Slivers>, tile<T, W, 4, NV, Slivers>};
-    return f[m - 1];
-  }
+// The tiles by vectors and rows, less one; compiled once, in gemm.cpp.
+template <class T, class W>
+struct Tiles {
+  TileFn<T, W> rows[Tile<T>::vectors][Tile<T>::rows];
+  TileFn<T, W> slivers[Tile<T>::vectors][Tile<T>::rows];
+};
+extern const Tiles<float, float> tiles_f32;
+extern const Tiles<double, double> tiles_f64;
+extern const Tiles<float, Bfloat16> tiles_bf16;
+
+namespace {
+
+template <class T, class W>
+const Tiles<T, W>& tiles() {
+  if constexpr (sizeof(T) == 8)
+    return tiles_f64;
+  else if constexpr (sizeof(W) == 2)
+    return tiles_bf16;
+  else
+    return tiles_f32;
 }
 
 // The tile of m rows (1 to Tile::rows) and `width` columns (a multiple of lanes).
 template <class T, class W, bool Slivers>
 TileFn<T, W> tile_for(long m, long width) {
-  const long vectors = width / lanes<T>;
-  if constexpr (Tile<T>::vectors == 4) {
-    if (vectors == 4) return tile_of_rows<T, W, 4, Slivers>(m);
-    if (vectors == 3) return tile_of_rows<T, W, 3, Slivers>(m);
-  }
-  return vectors == 2 ? tile_of_rows<T, W, 2, Slivers>(m) : tile_of_rows<T, W, 1, Slivers>(m);
+  const Tiles<T, W>& all = tiles<T, W>();
+  return (Slivers ? all.slivers : all.rows)[width / lanes<T> - 1][m - 1];
 }
 
 // C[M,width] (+)= A[M,K] times one panel, A in rows lda apart, C in rows ldc apart. The rows are spread evenly over the

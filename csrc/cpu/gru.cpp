@@ -28,8 +28,8 @@ struct GruCell {
   }
 
   template <class T>
-  PYASR_INLINE void forward(T* gates, const T* h_before, T*, T* h) {
-    auto g = load_gates(gates);
+  PYASR_INLINE void forward(const T* pre, T* gates, const T* h_before, T*, T* h) {
+    auto g = load_gates(pre);
     store(h, math::gru_forward<VectorMath>(g, load(h_before)));
     store_gates<T>(gates, g);
   }

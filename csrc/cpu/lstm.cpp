@@ -25,16 +25,17 @@ struct LstmCell {
   }
 
   template <class T>
-  PYASR_INLINE void forward(T* gates, const T* c_before, T* c, T* h) {
-    auto g = load_gates(gates);
+  PYASR_INLINE void forward(const T* pre, T* gates, const T* c_before, T* c, T* h) {
+    auto g = load_gates(pre);
     Vec<T> state = load(c_before);
     store(h, math::lstm_forward<VectorMath>(g, state));
     store(c, state);
     store_gates<T>(gates, g);
   }
   template <class T>
-  PYASR_INLINE void forward(T* gates, const T* c_before, T* c, T* m, const math::LstmOptions<Vec<T>>& with) {
-    auto g = load_gates(gates);
+  PYASR_INLINE void forward(const T* pre, T* gates, const T* c_before, T* c, T* m,
+                            const math::LstmOptions<Vec<T>>& with) {
+    auto g = load_gates(pre);
     Vec<T> state = load(c_before);
     store(m, math::lstm_forward<VectorMath>(g, state, with));
     store(c, state);

@@ -1,9 +1,10 @@
-// Forward over one part of the ranks: the input product of a chunk of steps into the saved gates, then step by step
-// gates += h w_hhᵀ and the cell, in place. Chunks keep the gates in cache between the two. Inference, which saves
-// nothing, has the gates of one chunk and the states of two steps.
+// Forward over one part of the ranks, step by step: gates = [x | 1] w_ihᵀ + h w_hhᵀ and the cell, for the units of a
+// panel and a tile of rows at a time. With few inputs both products go into a block in the first-level cache; with many
+// the product with the inputs is that of a whole chunk of steps, so that w_ih is not read at every one, and waits in
+// the saved gates (in scratch for inference, which saves nothing but the states of two steps). The bits are the same.
 //
-// Flops: 2 * frames * G*H * (D + H). Bytes per step beyond the chunk: the recurrent weights, G*H*H; every panel is read
-// once per step, by all rows of the part, while it lies in the second-level cache.
+// Flops: 2 * frames * G*H * (D + R). Bytes per step: the recurrent weights, G*H*R; every panel is read once per step,
+// by all rows of the part, while it lies in the second-level cache.
 #pragma once
 #include "cpu/recurrent.hpp"
 
@@ -33,12 +34,14 @@ struct ChunkScratch {
   T* slivers;  // [rows,K]
   T* pre;      // [rows,Gp] jvp and inference
   T* h;        // [B,Rp] the state behind its mask
+  T* x;        // [B,D+1] forward only: the inputs of a step, and 1
   T* m;        // [B,Hp] jvp only: the tangent of what the projection takes
-  ChunkScratch(Pieces& p, long rows, long K, long pre_columns, long states, long cells)
+  ChunkScratch(Pieces& p, long rows, long K, long pre_columns, long states, long inputs, long cells)
       : row(p.take<long>(rows + Tile<T>::rows)),
         slivers(p.take<T>(slivers_size<T>(rows, K))),
         pre(p.take<T>(rows * pre_columns)),
         h(p.take<T>(states)),
+        x(p.take<T>(inputs)),
         m(p.take<T>(cells)) {}
 };
 
@@ -102,40 +105,71 @@ struct ForwardPass {
     slivers_times_panels(i, k.D + 1, k.Gp, scratch.slivers, k.weights.direction[d].w_ih, base, scratch.row, false);
   }
 
-  // The cells of n rows of a step, units [u0, u1).
-  void cells(int d, long s, long r0, long n, long u0, long u1, T* gates) const {
+  // The cell of row i of a step, units [u, u + lanes), from what stands before the nonlinearities.
+  void cell(int d, long s, long r, long u, const T* pre, T* gates) const {
     const Direction<T>& to = k.direction[d];
-    const long at = k.state_row(s, r0);
+    const long state = k.state_row(s, r) * k.Hp + u;
+    const T* c_before = Cell::carries ? k.c_before(d, s, r) + u : nullptr;
+    if constexpr (Cell::options) {
+      if (options) {
+        const int real = static_cast<int>(least(L, k.H - u));
+        Cell::forward(
+            pre, gates, c_before, to.c + state, to.m + state,
+            options_of(k.weights.direction[d].peephole, k.Hp, a.masks.cell_clip, masks.keep_c(k, d, s, r), u, real));
+        return;
+      }
+    }
+    Cell::forward(pre, gates, c_before, Cell::own_cell ? to.c + state : nullptr, to.h + state);
+  }
+
+  // Rows of [x | 1] of a step.
+  const T* inputs(int d, long s, long r0, long n, T* to) const {
+    for (long i = 0; i < n; ++i) {
+      T* row = to + i * (k.D + 1);
+      __builtin_memcpy(row, a.x + k.frame(d, s, r0 + i) * k.D, static_cast<std::size_t>(k.D) * sizeof(T));
+      row[k.D] = 1;
+    }
+    return to;
+  }
+
+  // The units of the gate columns [g, end) for n rows from r on, at most a tile. x: their inputs, or null where their
+  // product stands in gates [n,Gp] already.
+  void tile_of_cells(int d, long s, long r, long n, long g, long end, const T* x, const T* h, T* gates) const {
+    constexpr long columns = group_columns<T, G>, most = Tile<T>::rows;
+    alignas(64) T block[most * columns];
+    long row[most];
+    T* const pre = x ? block : gates + g;
+    const long ld = x ? columns : k.Gp;
+    for (long i = 0; i < most; ++i) row[i] = i * ld;
+    const auto& weights = k.weights.direction[d];
+    for (long c = g; c < end; c += Tile<T>::columns) {
+      const auto tile = tile_for<T, W, false>(n, panel_width<T>(c, k.Gp));
+      if (x) tile(k.D + 1, x, k.D + 1, weights.w_ih + c * (k.D + 1), pre + (c - g), row, false);
+      tile(k.R, h, k.Rp, weights.w_hh + c * k.R, pre + (c - g), row, true);
+    }
     for (long i = 0; i < n; ++i)
-      for (long u = u0; u < u1; u += L) {
-        T* g = gates + i * k.Gp + u * G;
-        const long state = (at + i) * k.Hp + u;
-        const T* c_before = Cell::carries ? k.c_before(d, s, r0) + i * k.Hp + u : nullptr;
-        if constexpr (Cell::options) {
-          if (options) {
-            const int real = static_cast<int>(least(L, k.H - u));
-            Cell::forward(g, c_before, to.c + state, to.m + state,
-                          options_of(k.weights.direction[d].peephole, k.Hp, a.masks.cell_clip,
-                                     masks.keep_c(k, d, s, r0 + i), u, real));
-            continue;
-          }
-        }
-        Cell::forward(g, c_before, Cell::own_cell ? to.c + state : nullptr, to.h + state);
+      for (long u = 0; u < (end - g) / G; u += L) {
+        T* const in = pre + i * ld + u * G;
+        cell(d, s, r + i, g / G + u, in, x && !k.frozen ? gates + i * k.Gp + g + u * G : in);
       }
   }
 
-  // gates: [n,Gp] of this step
-  void step(int d, long s, long r0, long n, T* gates, const ChunkScratch<T>& scratch) const {
+  // gates: [n,Gp] of this step, with the product of the inputs unless `joined`
+  void step(int d, long s, long r0, long n, T* gates, bool joined, const ChunkScratch<T>& scratch) const {
     const Direction<T>& to = k.direction[d];
     const auto& weights = k.weights.direction[d];
     const long at = k.state_row(s, r0);
     const T* before = k.h_before(d, s, r0);
     const T* h = options ? masks.masked(k, d, r0, n, before, scratch.h) : before;
+    const T* x = joined ? inputs(d, s, r0, n, scratch.x) : nullptr;
     for (long g = 0; g < k.Gp; g += group_columns<T, G>) {
       const long end = least(g + group_columns<T, G>, k.Gp);
-      for (long c = g; c < end; c += Tile<T>::columns)
-        rows_times_panel(n, k.R, h, k.Rp, weights.w_hh + c * k.R, panel_width<T>(c, k.Gp), gates + c, k.Gp, true);
-      cells(d, s, r0, n, g / G, end / G, gates);
+      long m = 0;
+      for (long left = divide_up(n, Tile<T>::rows); left > 0; --left) {  // spread evenly: see rows_times_panel
+        const long some = divide_up(n - m, left);
+        tile_of_cells(d, s, r0 + m, some, g, end, x ? x + m * (k.D + 1) : nullptr, h + m * k.Rp, gates + m * k.Gp);
+        m += some;
+      }
     }
     if (options) {
       if (weights.w_hr)
@@ -164,10 +198,12 @@ struct ForwardPass {
     for (long s = 0; s < k.T_;) {
       const Chunk chunk(k, s, r0, r1, forward_chunk);
       if (!chunk.rows) break;
-      input_product(d, chunk, r0, r1, scratch);
+      // Few rows are bound by reading weights, and those of the inputs would be read at every step.
+      const bool joined = (k.D + 1) * (least(k.rows(s), r1) - r0 < 4 ? 8 : 2) <= k.R;
+      if (!joined) input_product(d, chunk, r0, r1, scratch);
       for (long i = 0; s < chunk.last; ++s) {
         const long n = least(k.rows(s), r1) - r0;
-        step(d, s, r0, n, gates_of(d, s, r0, i, scratch), scratch);
+        step(d, s, r0, n, gates_of(d, s, r0, i, scratch), joined, scratch);
         i += n;
         if (runtime.stop(runtime.self)) return;
       }
@@ -180,7 +216,7 @@ template <class T, class Cell>
 ChunkScratch<T> forward_scratch(Pieces& p, const RecurrentShape& s) {
   const long rows = s.B > forward_chunk ? s.B : forward_chunk;
   const long gates = s.frozen ? Cell::gates * round_up(s.H, lanes<T>) : 0;
-  return ChunkScratch<T>(p, rows, s.D + 1, gates, s.B * round_up(s.R, lanes<T>), 0);
+  return ChunkScratch<T>(p, rows, s.D + 1, gates, s.B * round_up(s.R, lanes<T>), s.B * (s.D + 1), 0);
 }
 template <class T, class Cell>
 std::size_t forward_bytes(const RecurrentShape& shape, int threads) noexcept {

@@ -66,7 +66,8 @@ struct JvpScratch {
  private:
   ChunkScratch<T> worker_at(Pieces& p, const RecurrentShape& s) const {
     const long Hp = round_up(s.H, lanes<T>), rows = s.B > forward_chunk ? s.B : forward_chunk;
-    return ChunkScratch<T>(p, rows, inner, Cell::gates * Hp, s.B * round_up(s.R, lanes<T>), s.projected ? s.B * Hp : 0);
+    return ChunkScratch<T>(p, rows, inner, Cell::gates * Hp, s.B * round_up(s.R, lanes<T>), 0,
+                           s.projected ? s.B * Hp : 0);
   }
 };
 

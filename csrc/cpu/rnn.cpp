@@ -13,8 +13,8 @@ struct RnnCell {
   static constexpr bool own_cell = false, carries = false, options = false;
 
   template <class T>
-  PYASR_INLINE void forward(const T* gates, const T*, T*, T* h) {
-    store(h, vtanh(load(gates)));
+  PYASR_INLINE void forward(const T* pre, T*, const T*, T*, T* h) {
+    store(h, vtanh(load(pre)));
   }
   template <class T>
   PYASR_INLINE void backward(const T* gates, const T*, const T*, Vec<T> dh, T*, T* dgates) {

@@ -47,7 +47,7 @@ target_link_libraries(_cuda PRIVATE headers)
 target_include_directories(_cuda PRIVATE csrc)
 target_include_directories(_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_compile_definitions(_cuda PRIVATE PYASR_VERSION="${PROJECT_VERSION}")
-target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-warn-spills> $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-warn-spills> $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra $<$<CONFIG:Release>:-O1>>)
 set_target_properties(_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden
   CUDA_RUNTIME_LIBRARY Static)
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")

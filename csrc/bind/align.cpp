@@ -9,13 +9,13 @@ namespace {
 
 using namespace py::literals;
 
-struct Call {
+struct AlignCall {
   Lattice lattice;
   py::handle threads;
 };
 
 template <class T>
-py::tuple run(Door& door, const Call& call) {
+py::tuple run(Door& door, const AlignCall& call) {
   AlignArgs<T> a{};
   read_lattice<T>(door, call.lattice, a);
   int workers = door.threads(call.threads);
@@ -43,7 +43,7 @@ py::tuple run(Door& door, const Call& call) {
 py::tuple ctc_align(py::handle logits, py::handle lengths, py::handle labels, py::handle label_lengths,
                     py::handle blank, py::handle threads) {
   Door door("ctc_align");
-  const Call call{{logits, lengths, labels, label_lengths, blank}, threads};
+  const AlignCall call{{logits, lengths, labels, label_lengths, blank}, threads};
   return door.float_type("logits", logits) == 'd' ? run<double>(door, call) : run<float>(door, call);
 }
 

@@ -116,7 +116,7 @@ inline void build_fft(Door& door, py::handle plan, NativePlan& p) {
   std::int64_t twiddles = 0;
   int m = t.points;
   for (const int r : p.radix) {
-    if (m % r || r > 5 && r != 8)
+    if (m % r || (r > 5 && r != 8))
       door.value_error("plan.radices must be 2, 3, 4, 5 or 8 and multiply to " + std::to_string(t.points));
     m /= r;
     twiddles += static_cast<std::int64_t>(m) * (r - 1);

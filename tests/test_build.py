@@ -331,9 +331,12 @@ def test_interrupt_is_answered_within_200_ms(name, threads):
         "def handler(*_):\n    raise KeyboardInterrupt\n"
         "signal.signal(signal.SIGALRM, handler)\n"
         "whole, ended = seconds(); assert ended == 'returned', ended\n"
-        "signal.setitimer(signal.ITIMER_REAL, whole / 10)\n"
-        "part, ended = seconds()\n"
-        "print(ended, part - whole / 10, whole)"
+        "for _ in range(3):\n"
+        "    signal.setitimer(signal.ITIMER_REAL, whole / 10)\n"
+        "    part, ended = seconds()\n"
+        "    print(ended, part - whole / 10, whole)"
     )
-    ended, answered, whole = output(code).split()
-    assert ended == "interrupted" and float(answered) < min(0.2, 0.4 * float(whole))
+    trials = [line.split() for line in output(code).splitlines()]
+    assert [t[0] for t in trials] == 3 * ["interrupted"]
+    # The best of three: a kernel that asks too seldom is late every time, a busy machine is not.
+    assert min(float(t[1]) for t in trials) < min(0.2, 0.4 * float(trials[0][2]))

@@ -24,6 +24,8 @@ const Check checks[] = {
     {"softmax float64", selfcheck::softmax, true, 1e-14},
     {"ctc float32", selfcheck::ctc, false, 5e-6},
     {"ctc float64", selfcheck::ctc, true, 1e-7},  // central differences
+    {"decode float32", selfcheck::decode, false, 2e-6},
+    {"decode float64", selfcheck::decode, true, 1e-12},
     {"hmm float32", selfcheck::hmm, false, 2e-6},
     {"hmm float64", selfcheck::hmm, true, 1e-12},
     {"cg float32", selfcheck::cg, false, 1e-6},

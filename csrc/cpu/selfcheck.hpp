@@ -43,6 +43,7 @@ double off(const std::vector<A>& got, const std::vector<B>& want) {
 double clip_sgd(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double softmax(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double ctc(const cpu::Table& table, const Runtime& runtime, bool in_double);
+double decode(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double hmm(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double cg(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double lstm(const cpu::Table& table, const Runtime& runtime, bool in_double);

@@ -2,6 +2,7 @@
 
 import math
 import runpy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -315,16 +316,19 @@ def test_windows_change_nothing_when_they_hold_everything_and_learn_when_they_ar
 # ---- schedules, as a run uses them
 
 
-@pytest.mark.parametrize("schedule", ["constant", "warmup", "one_cycle", "plateau"])
+@pytest.mark.parametrize(
+    "schedule",
+    ["constant", "warmup", "one_cycle", "cosine", "step", "exponential", "warmup_stable_decay", "plateau", "newbob"],
+)
 def test_every_schedule_trains(tmp_path, monkeypatch, schedule):
     for package in ("soundfile", "msgspec", "safetensors", "rapidfuzz", "matplotlib"):
         pytest.importorskip(package, reason="a run needs it")
-    from pyasr import schedules
+    from pyasr import checkpoint, schedules
     from pyasr.datasets import manifest
     from pyasr.runs import plots
     from pyasr.runs.folder import read_metrics
     from pyasr.runs.options import options_for
-    from pyasr.runs.training import train
+    from pyasr.runs.training import Hooks, train
 
     monkeypatch.setattr(plots, "draw", lambda *_: [])
     trees = runpy.run_path(str(Path(__file__).with_name("trees.py")))
@@ -335,9 +339,22 @@ def test_every_schedule_trains(tmp_path, monkeypatch, schedule):
     result = train(pyasr.backend(), corpus, tmp_path / "run", options, run={"source": "data"})
     steps, epochs = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert result.steps == len(steps) == 40 and epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
-    if schedule == "plateau":
+    if schedule in ("plateau", "newbob"):
         losses = [math.inf if e["dev_loss"] is None else e["dev_loss"] for e in epochs]
-        wanted = [schedules.plateau(losses[: k // 4], 0.02) for k in range(40)]
+        wanted = [getattr(schedules, schedule)(losses[: k // 4], 0.02) for k in range(40)]
     else:
         wanted = [getattr(schedules, schedule)(k, 40, 0.02) for k in range(40)]
     assert [s["lr"] for s in steps] == wanted
+
+    def stop(step):
+        if step.step == 16:
+            raise ConnectionAbortedError
+
+    again = partial(
+        train, pyasr.backend(), corpus, tmp_path / "again", options, run={"source": "data"}, checkpoint_every=1
+    )
+    with pytest.raises(ConnectionAbortedError):
+        again(hooks=Hooks(on_step=stop))
+    again(resume=True)
+    first, second = (checkpoint.load(tmp_path / name / "last.safetensors").tensors for name in ("run", "again"))
+    assert all(first[name].tobytes() == second[name].tobytes() for name in first.keys() | second.keys())

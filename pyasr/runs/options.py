@@ -43,7 +43,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stack: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3  # frames of 10 ms that lstm_ctc sees as one
 
     optimizer: Literal["sgd", "adam"]
-    schedule: Literal["constant", "warmup", "one_cycle", "plateau"] = "one_cycle"
+    schedule: Literal[
+        "constant", "warmup", "one_cycle", "cosine", "step", "exponential", "warmup_stable_decay", "plateau", "newbob"
+    ] = "one_cycle"
     peak: Amount  # the largest learning rate
     momentum: Share = 0.9  # of sgd
     clip: Amount  # the largest norm of a gradient

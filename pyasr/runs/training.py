@@ -205,10 +205,8 @@ class _Training:
     def learning_rate(self, step: int) -> float:
         o, total = self.options, self.options.epochs * self.steps
         match o.schedule:
-            case "constant":
-                return o.peak
-            case "plateau":
-                return schedules.plateau([_or_infinity(loss) for _, loss in self.state.history], o.peak)
+            case "plateau" | "newbob" as name:
+                return getattr(schedules, name)([_or_infinity(loss) for _, loss in self.state.history], o.peak)
             case name:
                 return getattr(schedules, name)(step, total, o.peak)
 

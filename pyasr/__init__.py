@@ -21,6 +21,7 @@ except ModuleNotFoundError as e:
 # public name -> module that defines it
 _PUBLIC = {
     "Params": "pyasr.params",
+    "approximate_gradient": "pyasr.approximate",
     "backend": "pyasr.ops",
     "cg": "pyasr.newton",
     "clip_sgd": "pyasr.optim",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pyasr import layers as layers
     from pyasr import losses as losses
     from pyasr import models as models
+    from pyasr.approximate import approximate_gradient as approximate_gradient
     from pyasr.audio import load as load
     from pyasr.features import MfccOptions as MfccOptions
     from pyasr.features import OnlineFeatures as OnlineFeatures

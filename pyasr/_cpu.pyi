@@ -18,6 +18,13 @@ def cg(
     maxiter: int | None = None,
     M: Any = None,
     callback: Callable[[np.ndarray], Any] | None = None,
+    damping: float = 0.0,
+    stop: str = "residual",
+    martens_eps: float = 0.0005,
+    scale_by_k: bool = True,
+    flexible: bool = False,
+    verify: bool = True,
+    on_indefinite: str = "stop",
     threads: int | None = None,
 ) -> tuple[np.ndarray, int]: ...
 def clip_sgd(

@@ -20,20 +20,27 @@ def cg(
     maxiter: int | None = None,
     M: Any = None,
     callback: Callable[[np.ndarray], Any] | None = None,
+    damping: float = 0.0,
+    stop: str = "residual",
+    martens_eps: float = 5e-4,
+    scale_by_k: bool = True,
+    flexible: bool = False,
+    verify: bool = True,
+    on_indefinite: str = "stop",
     threads: int | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Solve A x = b for symmetric positive definite A by conjugate gradients, until ‖b − A x‖ ≤ max(rtol·‖b‖, atol).
+    """Solve (A + damping·I) x = b for symmetric positive definite A by conjugate gradients.
 
-    A is a C-contiguous symmetric array [P,P] of the dtype of b, a callable v [P] → A v [P], or an object with `matvec` or `@`
-    (SciPy's LinearOperator and sparse matrices); M ≈ A⁻¹, the preconditioner, likewise, positive definite. Of an array A the
-    first product is formed from both triangles and compared, the rest read the upper one. b [P] is float32 or float64. x0 [P]
-    is where to start (zeros without it) and is not changed; it has the dtype of b, or float64. maxiter defaults to 10·P.
-    callback(xk) is called after every iteration with a copy of x.
+    A is a C-contiguous symmetric array [P,P], a callable v [P] → A v [P], or an object with `matvec` or `@` (SciPy's
+    LinearOperator and sparse matrices); it sees vectors of the dtype of b. M ≈ A⁻¹, the preconditioner, likewise, positive
+    definite and, as an array, of the dtype of A. Of an array A the first product is formed from both triangles and compared, the
+    rest read the upper one. b [P] and x0 [P], where to start (zeros without it; it is not changed), are float32 or float64.
+    maxiter defaults to 10·P. callback(xk) is called after every iteration with a copy of x.
 
-    Returns (x [P], info); x has the dtype of x0 where that is given, else that of b. info tells how it ended:
+    Returns (x [P], info). x has the result dtype of A and b (an operator has none: that of b). info tells how it ended:
 
     ====  ========================================================================================================
-       0  converged: ‖b − A x‖ was formed afresh with float64 sums for the x that is returned, and is small enough
+       0  converged
       >0  the number of iterations done: maxiter was reached, or x is as good as this precision allows
       −1  pᵀA p vanished: A is singular and b is outside its range, or A is indefinite
       −2  pᵀA p was negative: A is indefinite or negative definite
@@ -41,17 +48,32 @@ def cg(
       −4  M is not positive definite
     ====  ========================================================================================================
 
-    x is finite in every case, and where info is not 0 it is the best one found. At condition 1e4 and above a float32 x cannot
-    meet rtol=1e-5: give x0 in float64 (zeros will do) and x is returned as it was kept, in float64.
+    x is finite in every case, and where info is not 0 it is the best one found. on_indefinite="raise" raises instead of returning
+    −1, −2 or −4. At condition 1e4 and above a float32 x cannot meet rtol=1e-5: give b in float64, also over a float32 A, and x is
+    returned as it was kept, in float64.
+
+    stop="residual" ends at ‖b − A x‖ ≤ max(rtol·‖b‖, atol). That was formed afresh with float64 sums for the x that is returned;
+    with verify=False the residual of the recursion decides, as in SciPy, which drifts from the truth.
+
+    stop="martens" ends at iteration i when, with φ(x) = xᵀA x/2 − bᵀx and k = max(10, ⌈i/10⌉) (at most 65536), i > k, φᵢ < 0 and
+    (φᵢ − φᵢ₋ₖ)/φᵢ < k·martens_eps, or < martens_eps with scale_by_k=False. rtol and atol are not asked; info is 0 then, and where
+    the residual fell to the rounding of the dtype before, and nothing is verified.
+
+    flexible=True is for an M that changes from call to call: β = zₖ₊₁ᵀ(rₖ₊₁ − rₖ)/zₖᵀrₖ.
 
     Raises ValueError when A is found not to be symmetric, TypeError and ValueError naming the argument for a wrong dtype, shape
     or layout, also of a product. What A, M or callback raises comes through.
 
     Signature and meaning follow scipy.sparse.linalg.cg; the method is Hestenes and Stiefel's (1952), each run verified and, where
-    the recursion has drifted, restarted on the correction.
+    the recursion has drifted, restarted on the correction. The other rule is that of Martens, Deep learning via Hessian-free
+    optimization (2010).
 
     >>> x, info = pyasr.cg(np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([1.0, 2.0]))
     >>> x.round(4), info
     (array([0.0909, 0.6364]), 0)
     """
-    return backend().cg(A, b, x0, rtol=rtol, atol=atol, maxiter=maxiter, M=M, callback=callback, threads=threads)
+    return backend().cg(
+        A, b, x0, rtol=rtol, atol=atol, maxiter=maxiter, M=M, callback=callback, damping=damping, stop=stop,
+        martens_eps=martens_eps, scale_by_k=scale_by_k, flexible=flexible, verify=verify, on_indefinite=on_indefinite,
+        threads=threads,
+    )  # fmt: skip

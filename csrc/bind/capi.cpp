@@ -76,17 +76,18 @@ std::int64_t cg_f32(const float* A, const float* b, float* x, std::size_t n, dou
   if (n && (!A || !b || !x)) return impossible;
   CgState<float> s{};
   s.A = A;
-  s.b = b;
   s.n = n;
   s.rtol = rtol;
   s.atol = atol;
   s.maxiter = maxiter;
+  s.verify = true;
   s.returns_rounded = true;
   const CgOf<float>& op = cpu::active()->cg->f32;
-  const runtime::Lease scratch(op.workspace_bytes(n, true));
+  const runtime::Lease scratch(op.workspace_bytes(s));
   if (!scratch.get()) return impossible;
   op.lay_out(s, scratch.get());
   for (std::size_t i = 0; i < n; ++i) {
+    s.b[i] = b[i];
     s.x[i] = x[i];
     if (x[i] != 0) s.guessed = true;  // NaN counts
   }

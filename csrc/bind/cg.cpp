@@ -95,7 +95,7 @@ void solve_with_python(const Door& door, const CgOf<T>& op, CgState<T>& s, const
       });
     if (needs == CgNeeds::residual && !s.A)
       A.multiply<T>(door, s.at, s.n, [&](const auto* y) {
-        for (std::size_t i = 0; i < s.n; ++i) s.res[i] = static_cast<double>(s.b[i]) - static_cast<double>(y[i]);
+        for (std::size_t i = 0; i < s.n; ++i) s.res[i] = s.b[i] - static_cast<double>(y[i]);
       });
     if (needs == CgNeeds::precondition && !s.M)
       M.multiply<T>(door, s.r, s.n, [&](const auto* y) {
@@ -106,57 +106,97 @@ void solve_with_python(const Door& door, const CgOf<T>& op, CgState<T>& s, const
   }
 }
 
+// The arguments as Python gave them.
+struct Given {
+  py::handle A, b, x0, rtol, atol, maxiter, M, callback, damping, stop, martens_eps, scale_by_k, flexible, verify,
+      on_indefinite, threads;
+};
+
+// A vector of either float type.
+struct Vector {
+  const float* narrow = nullptr;
+  const double* wide = nullptr;
+
+  Vector() = default;
+  Vector(Door& door, const char* name, py::handle x, const char* dims) {
+    if (door.float_type(name, x) == 'd')
+      wide = door.read<double>(name, x, dims);
+    else
+      narrow = door.read<float>(name, x, dims);
+  }
+  void copy_to(double* to, std::size_t n) const {
+    for (std::size_t i = 0; i < n; ++i) to[i] = wide ? wide[i] : static_cast<double>(narrow[i]);
+  }
+};
+
+void refuse_indefinite(const Door& door, long long info) {
+  if (info == cg_breakdown)
+    door.value_error("A must be positive definite, got one that is singular or indefinite: p.Ap vanished");
+  if (info == cg_negative_curvature) door.value_error("A must be positive definite, got p.Ap < 0");
+  if (info == cg_indefinite_m) door.value_error("M must be positive definite, got r.Mr <= 0");
+}
+
 template <class T>
-py::tuple run(Door& door, const CgOf<T>& op, py::handle A_, py::handle b, py::handle x0, py::handle rtol,
-              py::handle atol, py::handle maxiter, py::handle M_, py::handle callback, py::handle threads) {
+py::tuple run(Door& door, const CgOf<T>& op, const Given& g, const Vector& b, const Operator& A) {
   CgState<T> s{};
-  s.b = door.read<T>("b", b, "P");
   const std::int64_t n = door["P"];
   s.n = static_cast<std::size_t>(n);
-  const Operator A(door, "A", A_);
-  if (!A.call) s.A = door.read<T>("A", A_, "P P");
-  const bool wide_guess = !x0.is_none() && std::is_same_v<T, float> && door.type_of("x0", x0, "fd") == 'd';
-  const T* guess = wide_guess ? nullptr : door.read_optional<T>("x0", x0, "P");
-  const double* guess64 = wide_guess ? door.read<double>("x0", x0, "P") : nullptr;
-  s.rtol = door.real_in("rtol", rtol, 0, most);
-  s.atol = door.real_in("atol", atol, 0, most);
+  if (!A.call) s.A = door.read<T>("A", g.A, "P P");
+  const Vector x0 = g.x0.is_none() ? Vector() : Vector(door, "x0", g.x0, "P");
+  s.rtol = door.real_in("rtol", g.rtol, 0, most);
+  s.atol = door.real_in("atol", g.atol, 0, most);
   s.maxiter =
-      maxiter.is_none() ? 10 * n : door.integer_in("maxiter", maxiter, 1, std::numeric_limits<std::int64_t>::max());
-  const Operator M(door, "M", M_);
-  if (!M.call && !M_.is_none()) s.M = door.read<T>("M", M_, "P P");
-  if (!callback.is_none() && (PyType_Check(callback.ptr()) || !PyCallable_Check(callback.ptr())))
-    door.type_error("callback must be None or a callable, got " +
-                    py::cast<std::string>(py::type::of(callback).attr("__name__")));
-  const int workers = door.threads(threads);
+      g.maxiter.is_none() ? 10 * n : door.integer_in("maxiter", g.maxiter, 1, std::numeric_limits<std::int64_t>::max());
+  const Operator M(door, "M", g.M);
+  if (!M.call && !g.M.is_none()) s.M = door.read<T>("M", g.M, "P P");
+  if (!g.callback.is_none() && (PyType_Check(g.callback.ptr()) || !PyCallable_Check(g.callback.ptr())))
+    door.type_error("callback must be None or a callable, got " + type_name(g.callback));
+  s.damping = door.real_in("damping", g.damping, 0, most);
+  s.martens = door.choice("stop", g.stop, {"residual", "martens"}) == 1;
+  s.martens_eps = door.real_in("martens_eps", g.martens_eps, 0, most);
+  s.scale_by_k = door.boolean("scale_by_k", g.scale_by_k);
+  s.flexible = door.boolean("flexible", g.flexible);
+  s.verify = door.boolean("verify", g.verify);
+  const bool raises = door.choice("on_indefinite", g.on_indefinite, {"stop", "raise"}) == 1;
+  const int workers = door.threads(g.threads);
 
   s.preconditioned = s.M || M.call;
-  s.returns_rounded = std::is_same_v<T, float> && !wide_guess;
-  s.guessed = !x0.is_none();
-  const auto scratch = new_scratch(op.workspace_bytes(s.n, s.A != nullptr));
+  s.returns_rounded = std::is_same_v<T, float> && b.narrow;
+  s.guessed = !g.x0.is_none();
+  const auto scratch = new_scratch(op.workspace_bytes(s));
   op.lay_out(s, scratch.get());
-  if (s.guessed)
-    for (std::size_t i = 0; i < s.n; ++i) s.x[i] = wide_guess ? guess64[i] : static_cast<double>(guess[i]);
-  if (A.call || M.call || !callback.is_none())
-    solve_with_python(door, op, s, A, M, callback, workers);
+  b.copy_to(s.b, s.n);
+  if (s.guessed) x0.copy_to(s.x, s.n);
+  if (A.call || M.call || !g.callback.is_none())
+    solve_with_python(door, op, s, A, M, g.callback, workers);
   else
     run_released(workers, [&](const Runtime& runtime) { op.solve(s, runtime); });
   if (s.unsymmetric) door.value_error("A must be symmetric, got a matrix whose two triangles disagree");
+  if (raises) refuse_indefinite(door, s.info);
   return py::make_tuple(vector_of(s.best, s.n, s.returns_rounded), s.info);
 }
 
 py::tuple cg(py::handle A, py::handle b, py::handle x0, py::handle rtol, py::handle atol, py::handle maxiter,
-             py::handle M, py::handle callback, py::handle threads) {
+             py::handle M, py::handle callback, py::handle damping, py::handle stop, py::handle martens_eps,
+             py::handle scale_by_k, py::handle flexible, py::handle verify, py::handle on_indefinite,
+             py::handle threads) {
   Door door("cg");
+  const Given g{A,    b,           x0,         rtol,     atol,   maxiter,       M,      callback, damping,
+                stop, martens_eps, scale_by_k, flexible, verify, on_indefinite, threads};
   const Cg& op = *kernels().cg;
-  return door.float_type("b", b) == 'd' ? run(door, op.f64, A, b, x0, rtol, atol, maxiter, M, callback, threads)
-                                        : run(door, op.f32, A, b, x0, rtol, atol, maxiter, M, callback, threads);
+  const Vector right(door, "b", b, "P");
+  const Operator product(door, "A", A);
+  const bool wide = product.call ? right.wide != nullptr : door.float_type("A", A) == 'd';
+  return wide ? run(door, op.f64, g, right, product) : run(door, op.f32, g, right, product);
 }
 
 }  // namespace
 
 void bind_cg(py::module_& m) {
   m.def("cg", &cg, "A"_a, "b"_a, "x0"_a = py::none(), py::kw_only(), "rtol"_a = 1e-5, "atol"_a = 0.0,
-        "maxiter"_a = py::none(), "M"_a = py::none(), "callback"_a = py::none(), "threads"_a = py::none());
+        "maxiter"_a = py::none(), "M"_a = py::none(), "callback"_a = py::none(), "damping"_a = 0.0,
+        "stop"_a = "residual", "martens_eps"_a = 5e-4, "scale_by_k"_a = true, "flexible"_a = false, "verify"_a = true,
+        "on_indefinite"_a = "stop", "threads"_a = py::none());
 }
 
 }  // namespace pyasr::bind

@@ -13,8 +13,8 @@ enum Phase : int { starting, first_residual, iterating, preconditioned, multipli
 // at = x as it will be returned; false when that is not finite.
 template <class T>
 bool round_x(CgState<T>& s) {
-  const bool rounds = sizeof(T) == 4 && (s.returns_rounded || !s.A);
-  for (std::size_t i = 0; i < s.n; ++i) s.at[i] = rounds ? static_cast<double>(static_cast<T>(s.x[i])) : s.x[i];
+  for (std::size_t i = 0; i < s.n; ++i)
+    s.at[i] = s.returns_rounded ? static_cast<double>(static_cast<float>(s.x[i])) : s.x[i];
   return finite(largest_of(s.at, s.n));
 }
 
@@ -28,6 +28,33 @@ CgNeeds finish(CgState<T>& s, long long info) {
 template <class T>
 CgNeeds next(CgState<T>& s, const Runtime& runtime) noexcept;
 
+// res = b - (A + damping I) at, of b - A at.
+template <class T>
+void damp_residual(const CgState<T>& s) {
+  if (s.damping != 0)
+    for (std::size_t i = 0; i < s.n; ++i) s.res[i] -= s.damping * s.at[i];
+}
+
+// Entries of the ring of energies.
+template <class T>
+long long energies(const CgState<T>& s) {
+  if (!s.martens) return 0;
+  if (s.maxiter >= 10 * longest_look_back) return longest_look_back + 1;
+  return s.maxiter <= 100 ? 11 : (s.maxiter + 9) / 10 + 1;
+}
+
+// Martens (2010): the energy fell, relative to what it is, by less than martens_eps per iteration over the last tenth.
+template <class T>
+bool martens_stops(CgState<T>& s, double energy) {
+  const long long room = energies(s), i = s.iterations;
+  const long long wanted = i <= 100 ? 10 : (i - 1) / 10 + 1,
+                  k = wanted < longest_look_back ? wanted : longest_look_back;
+  s.energy[i % room] = energy;
+  if (i <= k || !(energy < 0)) return false;
+  return (energy - s.energy[(i - k) % room]) / energy <
+         (s.scale_by_k ? static_cast<double>(k) * s.martens_eps : s.martens_eps);
+}
+
 // Starts a run on the correction A d = res, |res| = length, in units of about that length.
 template <class T>
 CgNeeds start_run(CgState<T>& s, const Runtime& runtime) {
@@ -36,6 +63,7 @@ CgNeeds start_run(CgState<T>& s, const Runtime& runtime) {
   for (std::size_t i = 0; i < s.n; ++i) {
     s.r[i] = static_cast<T>(s.res[i] * scale);
     s.p[i] = 0;
+    if (s.flexible) s.before[i] = 0;
   }
   s.rr = dot(s.r, s.r, s.n, parts(s), runtime);
   s.rz = 1;
@@ -43,11 +71,12 @@ CgNeeds start_run(CgState<T>& s, const Runtime& runtime) {
   copy(s.low_x, s.x, s.n);
   const double wanted = s.share * s.tolerance * scale, floor = 4 * epsilon_of(T{}) * s.length * scale;
   s.target = wanted > floor ? wanted * wanted : floor * floor;
+  s.stopped = s.rr <= s.target;
   s.phase = iterating;
   return next(s, runtime);
 }
 
-// The run is over: asks for the residual of the x that would be returned.
+// The run is over: asks for the residual of the x that would be returned, where it is to be verified.
 template <class T>
 CgNeeds verify(CgState<T>& s, long long info) {
   s.info = info;
@@ -57,6 +86,11 @@ CgNeeds verify(CgState<T>& s, long long info) {
     copy(s.best, s.at, s.n);
     return finish(s, info);
   }
+  if (s.martens || !s.verify) {
+    copy(s.best, s.at, s.n);
+    const double tolerance = s.tolerance / s.unit;
+    return finish(s, info ? info : (s.martens ? s.stopped : s.rr <= tolerance * tolerance) ? 0 : s.iterations);
+  }
   s.phase = verifying;
   return CgNeeds::residual;
 }
@@ -64,6 +98,7 @@ CgNeeds verify(CgState<T>& s, long long info) {
 template <class T>
 CgNeeds verified(CgState<T>& s, const Runtime& runtime) {
   s.started = s.length;
+  damp_residual(s);
   s.length = norm(s.res, s.n);
   if (!finite(s.length)) return finish(s, cg_not_finite);
   if (s.length <= s.tolerance) {
@@ -82,7 +117,7 @@ CgNeeds verified(CgState<T>& s, const Runtime& runtime) {
     s.best_length = s.length;
     s.best_energy = energy;
   }
-  if (sizeof(T) == 4 && s.A && s.returns_rounded) {
+  if (s.A && s.returns_rounded) {
     copy(s.at, s.x, s.n);
     s.phase = refining;
     return CgNeeds::residual;
@@ -101,23 +136,25 @@ CgNeeds next(CgState<T>& s, const Runtime& runtime) noexcept {
       const double size = norm(s.b, s.n);
       if (!finite(size) || (s.guessed && !finite(norm(s.x, s.n)))) return finish(s, cg_not_finite);
       if (size == 0) return finish(s, 0);
-      s.tolerance = s.rtol * size > s.atol ? s.rtol * size : s.atol;
+      s.tolerance = s.martens ? 0 : s.rtol * size > s.atol ? s.rtol * size : s.atol;
       copy(s.best, s.x, s.n);
       copy(s.at, s.x, s.n);
       s.phase = first_residual;
       if (s.guessed) return CgNeeds::residual;
-      for (std::size_t i = 0; i < s.n; ++i) s.res[i] = static_cast<double>(s.b[i]);
+      copy(s.res, s.b, s.n);
       [[fallthrough]];
     }
     case first_residual:
+      damp_residual(s);
       s.length = s.best_length = norm(s.res, s.n);
       if (!finite(s.length)) return finish(s, cg_not_finite);
       if (s.length <= s.tolerance) return finish(s, 0);
       s.best_energy = -0.5 * dot(s.x, s.res, s.b, s.n, parts(s), runtime);
-      s.share = 0.9;
+      s.share = s.verify ? 0.9 : 1;
+      if (s.martens) s.energy[0] = s.best_energy;
       return start_run(s, runtime);
     case iterating:
-      if (s.iterations >= s.maxiter || s.rr <= s.target) return verify(s, 0);
+      if (s.iterations >= s.maxiter || s.stopped) return verify(s, 0);
       s.phase = preconditioned;
       if (s.preconditioned) return CgNeeds::precondition;
       [[fallthrough]];
@@ -125,7 +162,12 @@ CgNeeds next(CgState<T>& s, const Runtime& runtime) noexcept {
       const double before = s.rz;
       s.rz = s.preconditioned ? dot(s.r, s.z, s.n, parts(s), runtime) : s.rr;
       if (!(s.rz > 0 && finite(s.rz))) return verify(s, finite(s.rz) ? cg_indefinite_m : cg_not_finite);
-      direct(s, s.rz / before, runtime);
+      double across = 0;  // M r times the residual before, 0 for an M that stays the same
+      if (s.flexible) {
+        across = dot(s.z, s.before, s.n, parts(s), runtime);
+        __builtin_memcpy(s.before, s.r, s.n * sizeof(T));
+      }
+      direct(s, (s.rz - across) / before, runtime);
       s.phase = multiplied;
       return CgNeeds::product;
     }
@@ -137,19 +179,23 @@ CgNeeds next(CgState<T>& s, const Runtime& runtime) noexcept {
       if (c.largest > s.operator_norm * length) s.operator_norm = c.largest / length;
       const double noise = rounding * s.operator_norm * c.pp;
       if (c.pq <= noise) return verify(s, c.pq < -noise ? cg_negative_curvature : cg_breakdown);
-      s.rr = advance(s, s.rz / c.pq * s.unit, s.rz / c.pq, runtime);
+      double energy = 0;
+      s.rr = s.martens ? advance<T, true>(s, s.rz / c.pq * s.unit, s.rz / c.pq, energy, runtime)
+                       : advance<T, false>(s, s.rz / c.pq * s.unit, s.rz / c.pq, energy, runtime);
       ++s.iterations;
       if (!finite(s.rr)) return verify(s, cg_not_finite);
       if (s.rr < s.low_rr) {
         s.low_rr = s.rr;
         copy(s.low_x, s.x, s.n);
       }
+      s.stopped = s.rr <= s.target || (s.martens && martens_stops(s, energy));
       s.phase = iterating;
       return CgNeeds::nothing;
     }
     case verifying:
       return verified(s, runtime);
     case refining:
+      damp_residual(s);
       s.length = norm(s.res, s.n);
       // Where x itself is good enough, it is its rounding that keeps the residual up.
       if (s.length <= 0.5 * s.tolerance || !(s.length <= 0.5 * s.started)) return finish(s, s.iterations);
@@ -161,10 +207,13 @@ CgNeeds next(CgState<T>& s, const Runtime& runtime) noexcept {
   return CgNeeds::done;
 }
 
+constexpr std::size_t lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 template <class T>
-std::size_t workspace_bytes(std::size_t n, bool dense) noexcept {
-  const std::size_t wide = (n * sizeof(double) + 63) / 64 * 64, narrow = (n * sizeof(T) + 63) / 64 * 64;
-  return 5 * wide + 4 * narrow + (blocks(n) * 3 * sizeof(double) + 63) / 64 * 64 + (dense ? slab_bytes<T>(n) : 0) + 64;
+std::size_t workspace_bytes(const CgState<T>& s) noexcept {
+  return 6 * lines(s.n * sizeof(double)) + (s.flexible ? 5 : 4) * lines(s.n * sizeof(T)) +
+         lines(static_cast<std::size_t>(energies(s)) * sizeof(double)) + lines(blocks(s.n) * 3 * sizeof(double)) +
+         (s.A ? slab_bytes<T>(s.n) : 0) + 64;
 }
 
 template <class T>
@@ -172,13 +221,15 @@ void lay_out(CgState<T>& s, void* workspace) noexcept {
   auto* next_free = static_cast<char*>(workspace);
   auto take = [&](std::size_t bytes) {
     void* p = next_free;
-    next_free += (bytes + 63) / 64 * 64;
+    next_free += lines(bytes);
     return p;
   };
-  double** const wide[] = {&s.x, &s.best, &s.res, &s.at, &s.low_x};
+  double** const wide[] = {&s.b, &s.x, &s.best, &s.res, &s.at, &s.low_x};
   for (double** v : wide) *v = static_cast<double*>(take(s.n * sizeof(double)));
   T** const narrow[] = {&s.r, &s.p, &s.q, &s.z};
   for (T** v : narrow) *v = static_cast<T*>(take(s.n * sizeof(T)));
+  s.before = s.flexible ? static_cast<T*>(take(s.n * sizeof(T))) : nullptr;
+  s.energy = static_cast<double*>(take(static_cast<std::size_t>(energies(s)) * sizeof(double)));
   s.scratch = next_free;
   if (!s.preconditioned) s.z = s.r;
   for (std::size_t i = 0; i < s.n; ++i) s.x[i] = s.best[i] = 0;
@@ -206,7 +257,7 @@ void product(CgState<T>& s, const Runtime& runtime) noexcept {
 template <class T>
 void residual(CgState<T>& s, const Runtime& runtime) noexcept {
   wide_product<T, double>(s.A, s.at, static_cast<long>(s.n), runtime,
-                          [&](long i, double sum, double) { s.res[i] = static_cast<double>(s.b[i]) - sum; });
+                          [&](long i, double sum, double) { s.res[i] = s.b[i] - sum; });
 }
 
 template <class T>

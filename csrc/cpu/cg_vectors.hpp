@@ -61,10 +61,11 @@ struct Curvature {
   double pq, pp, largest;
 };
 
-// p.q, p.p and max |q|
+// q += damping p; p.q, p.p and max |q|
 template <class T>
 Curvature<T> curvature(const CgState<T>& s, const Runtime& runtime) {
   double* part = parts(s);
+  const double damping = s.damping;
   over_blocks(s.n, runtime, [&](long k, long begin, long end) {
     constexpr long L = lanes<double>;
     Vec<double> pq[2] = {}, pp[2] = {}, largest[2] = {};
@@ -72,6 +73,8 @@ Curvature<T> curvature(const CgState<T>& s, const Runtime& runtime) {
     for (; i + 2 * L <= end; i += 2 * L)
 #pragma GCC unroll 2
       for (int u = 0; u < 2; ++u) {
+        if (damping != 0)
+          store_narrow(s.q + i + u * L, load_wide(s.q + i + u * L) + damping * load_wide(s.p + i + u * L));
         const Vec<double> p = load_wide(s.p + i + u * L), q = load_wide(s.q + i + u * L);
         pq[u] += p * q;
         pp[u] += p * p;
@@ -79,7 +82,9 @@ Curvature<T> curvature(const CgState<T>& s, const Runtime& runtime) {
       }
     double tail[3] = {};
     for (; i < end; ++i) {
-      const double p = static_cast<double>(s.p[i]), q = static_cast<double>(s.q[i]);
+      const double p = static_cast<double>(s.p[i]);
+      if (damping != 0) s.q[i] = static_cast<T>(static_cast<double>(s.q[i]) + damping * p);
+      const double q = static_cast<double>(s.q[i]);
       tail[0] += p * q;
       tail[1] += p * p;
       tail[2] = __builtin_fabs(q) > tail[2] ? __builtin_fabs(q) : tail[2];
@@ -95,13 +100,15 @@ Curvature<T> curvature(const CgState<T>& s, const Runtime& runtime) {
   return c;
 }
 
-// x += x_step p, r -= r_step q; returns r.r
-template <class T>
-double advance(const CgState<T>& s, double x_step, double r_step, const Runtime& runtime) {
+// x += x_step p, r -= r_step q; returns r.r. Where Energy, energy = x.A x / 2 - b.x = -x.(b + r) / 2, which needs no
+// product.
+template <class T, bool Energy>
+double advance(const CgState<T>& s, double x_step, double r_step, double& energy, const Runtime& runtime) {
+  const double unit = s.unit;
   double* part = parts(s);
   over_blocks(s.n, runtime, [&](long k, long begin, long end) {
     constexpr long L = lanes<double>;
-    Vec<double> rr[2] = {};
+    Vec<double> rr[2] = {}, xe[2] = {};
     long i = begin;
     for (; i + 2 * L <= end; i += 2 * L)
 #pragma GCC unroll 2
@@ -111,16 +118,20 @@ double advance(const CgState<T>& s, double x_step, double r_step, const Runtime&
         store_narrow(s.r + at, load_wide(s.r + at) - r_step * load_wide(s.q + at));
         const Vec<double> r = load_wide(s.r + at);
         rr[u] += r * r;
+        if constexpr (Energy) xe[u] += load(s.x + at) * (load(s.b + at) + unit * r);
       }
-    double tail = 0;
+    double tail = 0, energy_tail = 0;
     for (; i < end; ++i) {
       s.x[i] += x_step * static_cast<double>(s.p[i]);
       s.r[i] = static_cast<T>(static_cast<double>(s.r[i]) - r_step * static_cast<double>(s.q[i]));
       tail += static_cast<double>(s.r[i]) * static_cast<double>(s.r[i]);
+      if constexpr (Energy) energy_tail += s.x[i] * (s.b[i] + unit * static_cast<double>(s.r[i]));
     }
-    part[k] = sum_lanes<double>(rr[0] + rr[1]) + tail;
+    part[2 * k] = sum_lanes<double>(rr[0] + rr[1]) + tail;
+    part[2 * k + 1] = sum_lanes<double>(xe[0] + xe[1]) + energy_tail;
   });
-  return sum(part, blocks(s.n), 1);
+  energy = -0.5 * sum(part + 1, blocks(s.n), 2);
+  return sum(part, blocks(s.n), 2);
 }
 
 // p = z + beta p

@@ -141,17 +141,18 @@ double cg_of(const Table& table, const Runtime& runtime) {
     }
   CgState<T> s{};
   s.A = A.data();
-  s.b = b.data();
   s.n = n;
   s.rtol = 1e-6;
   s.maxiter = 10 * n;
+  s.verify = true;
   const CgOf<T>* op = nullptr;
   if constexpr (sizeof(T) == 4)
     op = &table.cg->f32;
   else
     op = &table.cg->f64;
-  Memory scratch(op->workspace_bytes(n, true));
+  Memory scratch(op->workspace_bytes(s));
   op->lay_out(s, scratch.get());
+  for (std::size_t i = 0; i < n; ++i) s.b[i] = b[i];
   op->solve(s, runtime);
   if (s.info != 0) return INFINITY;
   std::vector<double> product(n);

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pyasr.ops.cg import Steps, check, solve
+from pyasr.ops._cg_problem import check
+from pyasr.ops.cg import Steps, answer
 
 
 def cg() -> Callable[..., Any]:
@@ -67,10 +68,19 @@ def cg() -> Callable[..., Any]:
         maxiter: int | None = None,
         M: Any = None,
         callback: Callable[[np.ndarray], Any] | None = None,
+        damping: float = 0.0,
+        stop: str = "residual",
+        martens_eps: float = 5e-4,
+        scale_by_k: bool = True,
+        flexible: bool = False,
+        verify: bool = True,
+        on_indefinite: str = "stop",
         threads: int | None = None,
     ) -> tuple[np.ndarray, int]:
-        problem = check("cg", A, b, x0, rtol, atol, maxiter, M, callback, threads)
-        with np.errstate(all="ignore"):
-            return solve(problem, steps, b.dtype)
+        problem = check(
+            A, b, x0, rtol, atol, maxiter, M, callback, damping, stop, martens_eps, scale_by_k, flexible, verify,
+            on_indefinite, threads,
+        )  # fmt: skip
+        return answer(problem, steps, problem.given)
 
     return twin

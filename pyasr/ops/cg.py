@@ -9,6 +9,10 @@ The residual r of this recursion drifts away from b − A x: in float32 at condi
 x is kept in float64, and a run that seems to have converged is verified: b − A x is formed in float64, and while that is too
 large the method starts again on the correction A d = b − A x. (Replacing r without restarting p diverges.) Every run is scaled
 by a power of two to a residual of about 1, so that no inner product over- or underflows.
+
+With `damping` A is A + damping I throughout. Martens' rule (2010, section 4.4) asks for the energy φ(x) = xᵀA x/2 − bᵀx =
+−xᵀ(r + b)/2, which costs no product, and ends when it has all but stopped to fall; that x is returned as it is. A preconditioner
+that changes wants β = new zᵀ(new r − old r) / old zᵀr (`flexible`; Polak and Ribière), which is the same where M stays.
 """
 
 from __future__ import annotations
@@ -19,73 +23,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyasr.ops._door import FLOATS, Door
+from pyasr.ops._cg_problem import (
+    BREAKDOWN,
+    INDEFINITE,
+    INDEFINITE_M,
+    NEGATIVE_CURVATURE,
+    NOT_FINITE,
+    Problem,
+    Product,
+    check,
+)
 from pyasr.ops._op import Row
 
-Product = Callable[[np.ndarray], np.ndarray]
-
-BREAKDOWN, NEGATIVE_CURVATURE, NOT_FINITE, INDEFINITE_M = -1, -2, -3, -4
-
-
-def operator(door: Door, name: str, A: Any, n: int) -> Product:
-    """v [n] -> A v [n] for a callable, an object with matvec, or one with @; what comes back is checked."""
-    if isinstance(A, type) or not (hasattr(A, "matvec") or callable(A) or hasattr(A, "__matmul__")):
-        door.type_error(
-            f"{name} must be a NumPy array, a callable or an object with matvec or @, got {type(A).__name__}"
-        )
-    call: Product = A.matvec if hasattr(A, "matvec") else A if callable(A) else A.__matmul__
-
-    def product(v: np.ndarray) -> np.ndarray:
-        y = np.asarray(call(v.copy()))  # a copy: whatever the callee does to it is its own business
-        if y.dtype not in FLOATS:
-            door.type_error(f"{name} must return float32 or float64 numbers, got {y.dtype.name}")
-        if y.shape != (n,):
-            door.value_error(f"{name} must return shape ({n},), got {y.shape}")
-        return y
-
-    return product
-
-
-class Problem(NamedTuple):
-    """The checked arguments of one call."""
-
-    A: np.ndarray | None  # [n,n], or None and `product` is used
-    product: Product | None
-    M: np.ndarray | None  # [n,n], or None
-    precondition: Product | None
-    b: np.ndarray  # [n]
-    x0: np.ndarray | None  # [n]
-    dtype: np.dtype  # of the x that is returned
-    rtol: float
-    atol: float
-    maxiter: int
-    callback: Callable[[np.ndarray], Any] | None
-
-
-def check(
-    op: str, A: Any, b: Any, x0: Any, rtol: Any, atol: Any, maxiter: Any, M: Any, callback: Any, threads: Any
-) -> Problem:
-    door = Door(op)
-    b = door.read("b", b, "P", FLOATS)
-    n = b.shape[0]
-    dense, product, dense_m, precondition = None, None, None, None
-    if isinstance(A, np.ndarray):
-        dense = door.read("A", A, "P P", b.dtype)
-    else:
-        product = operator(door, "A", A, n)
-    if x0 is not None:
-        x0 = door.read("x0", x0, "P", (b.dtype, FLOATS[1]) if b.dtype != FLOATS[1] else b.dtype)
-    rtol, atol = door.real("rtol", rtol, 0.0), door.real("atol", atol, 0.0)
-    maxiter = 10 * n if maxiter is None else door.integer("maxiter", maxiter, 1, 2**63 - 1)
-    if isinstance(M, np.ndarray):
-        dense_m = door.read("M", M, "P P", b.dtype)
-    elif M is not None:
-        precondition = operator(door, "M", M, n)
-    if callback is not None and (isinstance(callback, type) or not callable(callback)):
-        door.type_error(f"callback must be None or a callable, got {type(callback).__name__}")
-    door.threads(threads)
-    dtype = b.dtype if x0 is None else x0.dtype
-    return Problem(dense, product, dense_m, precondition, b, x0, dtype, rtol, atol, maxiter, callback)
+# Martens' rule looks back over a tenth of the iterations, at least 10 and at most so many.
+LONGEST_LOOK_BACK = 65536
 
 
 def norm_of(v: np.ndarray) -> float:
@@ -134,9 +85,18 @@ def assert_symmetric(A: np.ndarray, p: np.ndarray, rounding: float) -> None:
         raise ValueError("cg: A must be symmetric, got a matrix whose two triangles disagree")
 
 
+def martens_stops(o: Problem, energies: list[float]) -> bool:
+    """Over the last k iterations the energy fell by less than martens_eps of what it is, times k."""
+    i = len(energies) - 1
+    k = min(max(10, -(-i // 10)), LONGEST_LOOK_BACK)
+    if i <= k or not energies[i] < 0:
+        return False
+    return (energies[i] - energies[i - k]) / energies[i] < o.martens_eps * (k if o.scale_by_k else 1)
+
+
 def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
     """The method. `work` is the dtype of the vectors r, p, q and z of the recursion."""
-    n, precision = o.b.size, float(np.finfo(o.b.dtype).eps)
+    n, precision = o.b.size, float(np.finfo(o.given).eps)
     dense = o.A is not None
     A = o.A.astype(work, copy=False) if o.A is not None else np.empty((0, 0), work)
     A64 = o.A.astype(np.float64, copy=False) if o.A is not None else np.empty((0, 0))
@@ -148,7 +108,7 @@ def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
         return product(v.astype(o.b.dtype, copy=False))
 
     def residual(at: np.ndarray) -> np.ndarray:
-        return b - (A64 @ at if dense else by_operator(o.product, at))
+        return b - (A64 @ at if dense else by_operator(o.product, at)) - o.damping * at
 
     def precondition(r: np.ndarray) -> np.ndarray:
         if o.M is not None:
@@ -160,7 +120,7 @@ def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
         return np.zeros(n, o.dtype), NOT_FINITE
     if size == 0:
         return np.zeros(n, o.dtype), 0
-    tolerance = max(o.rtol * size, o.atol)
+    tolerance = 0.0 if o.martens else max(o.rtol * size, o.atol)
     true = b.copy() if o.x0 is None else residual(x)
     length = norm_of(true)
     # The best x verified so far, its ‖b − A x‖, and its energy xᵀAx/2 − bᵀx, which every step of the method lowers.
@@ -170,33 +130,37 @@ def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
     if length <= tolerance:
         return best, 0
     # An operator sees x in the dtype of b, so x is rounded to that at every verification.
-    kept = o.dtype if dense else o.b.dtype
-    continues_from_rounded = not dense or kept == np.float64
+    continues_from_rounded = not dense or o.dtype == np.float64
 
-    iterations, share, symmetric = 0, 0.9, not dense
+    iterations, share, symmetric = 0, 0.9 if o.verify else 1.0, not dense
+    energies = [best_energy]
     operator_norm = 0.0  # the largest |A p| / ‖p‖ seen, a lower bound of ‖A‖
     while True:
         # One run on the correction, in units of about ‖b − A x‖.
         unit = math.ldexp(1.0, math.frexp(length)[1])
-        r, p = (true / unit).astype(work), np.zeros(n, work)
-        rr, rz, info = _dot(r, r), 1.0, 0
+        r, p, r_before = (true / unit).astype(work), np.zeros(n, work), np.zeros(n, work)
+        rr, rz, info, stopped = _dot(r, r), 1.0, 0, False
         low, lowest = rr, x.copy()  # the smallest residual of the run and its x
         target = max(share * tolerance / unit, 4 * precision * length / unit) ** 2
-        while info == 0 and iterations < o.maxiter and rr > target:
+        while iterations < o.maxiter and not (stopped := stopped or rr <= target):
             z = precondition(r)
             rz_before, rz = rz, rr if z is r else _dot(r, z)
             if not (rz > 0 and math.isfinite(rz)):
                 info = INDEFINITE_M if math.isfinite(rz) else NOT_FINITE
                 break
-            steps.direct(p, z, rz / rz_before)
+            across = _dot(z, r_before) if o.flexible else 0.0  # 0 for an M that stays the same
+            r_before = r.copy() if o.flexible else r_before
+            steps.direct(p, z, (rz - across) / rz_before)
             q = steps.product(A, p) if dense else by_operator(o.product, p).astype(work, copy=False)
+            if not symmetric:
+                assert_symmetric(A, p, precision)
+                symmetric = True
+            if o.damping:
+                q = (q + o.damping * p.astype(np.float64)).astype(work)
             pq, pp, largest = steps.curvature(p, q)
             if not math.isfinite(pq):
                 info = NOT_FINITE
                 break
-            if not symmetric:
-                assert_symmetric(A, p, precision)
-                symmetric = True
             operator_norm = max(operator_norm, largest / math.sqrt(pp))
             noise = 4 * precision * operator_norm * pp
             if pq <= noise:
@@ -211,29 +175,35 @@ def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
                 low, lowest = rr, x.copy()
             if o.callback is not None:
                 o.callback(x.astype(o.dtype))
+            if o.martens:
+                energies.append(-0.5 * float(x @ (unit * r.astype(np.float64) + b)))
+                stopped = martens_stops(o, energies)
 
         if info == BREAKDOWN:
             x = lowest  # the last steps before a breakdown are huge and lead away
-        # Verify the x that would be returned.
-        rounded = x.astype(kept)
+        rounded = x.astype(o.dtype)
         if not np.isfinite(rounded).all():
             return best, NOT_FINITE
         if info == NOT_FINITE:
-            return rounded.astype(o.dtype), NOT_FINITE
+            return rounded, NOT_FINITE
+        if o.martens or not o.verify:
+            done = stopped if o.martens else rr <= (tolerance / unit) ** 2
+            return rounded, info or (0 if done else iterations)
+        # Verify the x that would be returned.
         at = rounded.astype(np.float64)
         started, true = length, residual(at)
         length = norm_of(true)
         if not math.isfinite(length):
             return best, NOT_FINITE
         if length <= tolerance:
-            return rounded.astype(o.dtype), 0
+            return rounded, 0
         closer, energy = length < best_length, -0.5 * float(at @ (true + b))
         if info != 0 or iterations >= o.maxiter:
             # The residual may grow while the error shrinks: only an x that is worse by both is given up.
             keep = closer or (energy < best_energy and info != BREAKDOWN)
-            return (rounded.astype(o.dtype) if keep else best), (info or iterations)
+            return (rounded if keep else best), (info or iterations)
         if closer:
-            best, best_length, best_energy = rounded.astype(o.dtype), length, energy
+            best, best_length, best_energy = rounded, length, energy
         if continues_from_rounded:
             x = at
         else:
@@ -246,6 +216,14 @@ def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
         share = 0.5
 
 
+def answer(problem: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
+    with np.errstate(all="ignore"):
+        x, info = solve(problem, steps, work)
+    if problem.raises and info in INDEFINITE:
+        raise ValueError(f"cg: {INDEFINITE[info]}")
+    return x, info
+
+
 def cg(
     A: Any,
     b: np.ndarray,
@@ -256,12 +234,21 @@ def cg(
     maxiter: int | None = None,
     M: Any = None,
     callback: Callable[[np.ndarray], Any] | None = None,
+    damping: float = 0.0,
+    stop: str = "residual",
+    martens_eps: float = 5e-4,
+    scale_by_k: bool = True,
+    flexible: bool = False,
+    verify: bool = True,
+    on_indefinite: str = "stop",
     threads: int | None = None,
 ) -> tuple[np.ndarray, int]:
-    problem = check("cg", A, b, x0, rtol, atol, maxiter, M, callback, threads)
-    with np.errstate(all="ignore"):
-        # A dense system is solved in float64 throughout; an operator gets vectors of the dtype of b.
-        return solve(problem, NUMPY_STEPS, np.dtype(np.float64) if problem.A is not None else b.dtype)
+    problem = check(
+        A, b, x0, rtol, atol, maxiter, M, callback, damping, stop, martens_eps, scale_by_k, flexible, verify,
+        on_indefinite, threads,
+    )  # fmt: skip
+    # A dense system is solved in float64 throughout; an operator gets vectors of the dtype of b.
+    return answer(problem, NUMPY_STEPS, np.dtype(np.float64) if problem.A is not None else b.dtype)
 
 
 def example(rng: np.random.Generator, size: int, dtype: np.dtype) -> tuple[tuple, dict]:

@@ -5,7 +5,7 @@
 //
 // x is kept in float64. When the recursion says that it has converged, b - A x is formed with float64 sums for the x
 // that would be returned; while that is too large the method starts again on the correction. A run is scaled by a power
-// of two to a residual of about 1. pyasr/ops/cg.py says the same in Python.
+// of two to a residual of about 1. Martens' rule ends the only run as it is. pyasr/ops/cg.py says the same in Python.
 //
 // The method is written once, as a state that asks its caller for what it needs next: products with a matrix in memory
 // are answered here (solve), products that only Python knows in the binding.
@@ -24,44 +24,56 @@ enum class CgNeeds : int {
   done,          // the solution is in best, the outcome in info
 };
 
+// Martens' rule looks back over a tenth of the iterations, at least 10 and at most so many.
+constexpr long long longest_look_back = 65536;
+
 enum CgInfo : int { cg_breakdown = -1, cg_negative_curvature = -2, cg_not_finite = -3, cg_indefinite_m = -4 };
 
 template <class T>
 struct CgState {
-  // Set by the caller before start(); x holds the first guess, zeros without one.
+  // Set by the caller before lay_out().
   const T* A;  // [n,n] C-contiguous, symmetric, or null: products come from the caller
   const T* M;  // [n,n] C-contiguous or null
-  const T* b;  // [n]
   std::size_t n;
   double rtol, atol;
   long long maxiter;
+  double damping;        // A + damping I is solved
+  double martens_eps;    // of Martens' rule
+  bool martens;          // that rule ends the solution, not the residual
+  bool scale_by_k;       // of Martens' rule
+  bool flexible;         // Polak and Ribiere's beta
+  bool verify;           // the residual is formed afresh
   bool guessed;          // x is not zero
   bool preconditioned;   // z comes from M or from the caller
-  bool returns_rounded;  // x is returned as T
-  // Set by start(), inside the workspace.
-  double* x;      // [n]
-  double* best;   // [n] the best verified x
-  double* res;    // [n] b - A at
-  double* at;     // [n] where the residual is wanted: x, rounded to what is returned (matrix-free: to T)
-  double* low_x;  // [n] x at the smallest residual of the run
-  T* r;           // [n]
-  T* p;           // [n]
-  T* q;           // [n] A p
-  T* z;           // [n] M r; r itself when there is no preconditioner
-  void* scratch;  // what the products use
+  bool returns_rounded;  // x is returned as float32
+  // Set by lay_out(), inside the workspace; then the caller writes b, and a first guess into x, which is zero.
+  double* b;       // [n]
+  double* x;       // [n]
+  double* best;    // [n] the best verified x
+  double* res;     // [n] b - A at
+  double* at;      // [n] where the residual is wanted: x, rounded to what is returned (matrix-free: to T)
+  double* low_x;   // [n] x at the smallest residual of the run
+  T* r;            // [n]
+  T* p;            // [n]
+  T* q;            // [n] A p
+  T* z;            // [n] M r; r itself when there is no preconditioner
+  T* before;       // [n] r of the iteration before, where flexible
+  double* energy;  // [look-back + 1] x.A x / 2 - b.x of the last iterations, where Martens' rule is asked
+  void* scratch;   // what the products use
   // The outcome, and the method's own bookkeeping.
   long long info, iterations;
   double tolerance, length, started, unit, target, rr, rz, low_rr, share, operator_norm, best_length, best_energy;
   int phase;
+  bool stopped;      // the residual of the recursion is small enough, or Martens' rule says so
   bool unsymmetric;  // done, because the two triangles of A disagree
   bool symmetric;    // A has been tested
 };
 
 template <class T>
 struct CgOf {
-  // Bytes of workspace for systems of n unknowns, 64-byte aligned.
-  std::size_t (*workspace_bytes)(std::size_t n, bool dense) noexcept;
-  // Lays out the workspace and fills x with zeros; the caller may then write a first guess into x.
+  // Bytes of workspace, 64-byte aligned.
+  std::size_t (*workspace_bytes)(const CgState<T>& state) noexcept;
+  // Lays out the workspace and fills x with zeros; the caller then writes b, and a first guess into x.
   void (*lay_out)(CgState<T>& state, void* workspace) noexcept;
   // What is needed next. Call it again when that is there.
   CgNeeds (*next)(CgState<T>& state, const Runtime& runtime) noexcept;

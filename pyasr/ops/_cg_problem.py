@@ -1,0 +1,97 @@
+"""The arguments of cg, checked for the numpy and numba columns; csrc/bind/cg.cpp does the same for the native one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyasr.ops._door import FLOATS, Door
+
+Product = Callable[[np.ndarray], np.ndarray]
+
+BREAKDOWN, NEGATIVE_CURVATURE, NOT_FINITE, INDEFINITE_M = -1, -2, -3, -4
+INDEFINITE = {
+    BREAKDOWN: "A must be positive definite, got one that is singular or indefinite: p.Ap vanished",
+    NEGATIVE_CURVATURE: "A must be positive definite, got p.Ap < 0",
+    INDEFINITE_M: "M must be positive definite, got r.Mr <= 0",
+}
+
+
+def operator(door: Door, name: str, A: Any, n: int) -> Product:
+    """v [n] -> A v [n] for a callable, an object with matvec, or one with @; what comes back is checked."""
+    if isinstance(A, type) or not (hasattr(A, "matvec") or callable(A) or hasattr(A, "__matmul__")):
+        door.type_error(
+            f"{name} must be a NumPy array, a callable or an object with matvec or @, got {type(A).__name__}"
+        )
+    call: Product = A.matvec if hasattr(A, "matvec") else A if callable(A) else A.__matmul__
+
+    def product(v: np.ndarray) -> np.ndarray:
+        y = np.asarray(call(v.copy()))  # a copy: whatever the callee does to it is its own business
+        if y.dtype not in FLOATS:
+            door.type_error(f"{name} must return float32 or float64 numbers, got {y.dtype.name}")
+        if y.shape != (n,):
+            door.value_error(f"{name} must return shape ({n},), got {y.shape}")
+        return y
+
+    return product
+
+
+class Problem(NamedTuple):
+    """The checked arguments of one call."""
+
+    A: np.ndarray | None  # [n,n], or None and `product` is used
+    product: Product | None
+    M: np.ndarray | None  # [n,n], or None
+    precondition: Product | None
+    b: np.ndarray  # [n]
+    x0: np.ndarray | None  # [n]
+    given: np.dtype  # of A, or of what the operator A takes
+    dtype: np.dtype  # of the x that is returned
+    rtol: float
+    atol: float
+    maxiter: int
+    callback: Callable[[np.ndarray], Any] | None
+    damping: float
+    martens: bool
+    martens_eps: float
+    scale_by_k: bool
+    flexible: bool
+    verify: bool
+    raises: bool
+
+
+def check(
+    A: Any, b: Any, x0: Any, rtol: Any, atol: Any, maxiter: Any, M: Any, callback: Any, damping: Any, stop: Any,
+    martens_eps: Any, scale_by_k: Any, flexible: Any, verify: Any, on_indefinite: Any, threads: Any,
+) -> Problem:  # fmt: skip
+    door = Door("cg")
+    b = door.read("b", b, "P", FLOATS)
+    n = b.shape[0]
+    dense, product, dense_m, precondition, given = None, None, None, None, b.dtype
+    if isinstance(A, np.ndarray):
+        dense = door.read("A", A, "P P", FLOATS)
+        given = dense.dtype
+    else:
+        product = operator(door, "A", A, n)
+    x0 = door.read("x0", x0, "P", FLOATS, optional=True)
+    rtol, atol = door.real("rtol", rtol, 0.0), door.real("atol", atol, 0.0)
+    maxiter = 10 * n if maxiter is None else door.integer("maxiter", maxiter, 1, 2**63 - 1)
+    if isinstance(M, np.ndarray):
+        dense_m = door.read("M", M, "P P", given)
+    elif M is not None:
+        precondition = operator(door, "M", M, n)
+    if callback is not None and (isinstance(callback, type) or not callable(callback)):
+        door.type_error(f"callback must be None or a callable, got {type(callback).__name__}")
+    damping = door.real("damping", damping, 0.0)
+    martens = door.choice("stop", stop, ("residual", "martens")) == "martens"
+    martens_eps = door.real("martens_eps", martens_eps, 0.0)
+    scale_by_k, flexible = door.boolean("scale_by_k", scale_by_k), door.boolean("flexible", flexible)
+    verify = door.boolean("verify", verify)
+    raises = door.choice("on_indefinite", on_indefinite, ("stop", "raise")) == "raise"
+    door.threads(threads)
+    return Problem(
+        dense, product, dense_m, precondition, b, x0, given, np.result_type(given, b), rtol, atol, maxiter, callback,
+        damping, martens, martens_eps, scale_by_k, flexible, verify, raises,
+    )  # fmt: skip

@@ -136,31 +136,97 @@ class SoftmaxCrossEntropy:
         self.ops, self.threads = ops, threads
 
     def __call__(self, logits: Any, lengths: Any, labels: Any) -> Loss:
-        xp, door = self.ops.xp, Door("SoftmaxCrossEntropy")
-        door.instance("logits", logits, xp, FLOATS)
-        door.instance("labels", labels, xp, INT32)
-        if logits.ndim not in (2, 3) or labels.shape != logits.shape[:-1]:
-            raise ValueError(
-                "SoftmaxCrossEntropy: logits must have shape (B, V) or (T, B, V) and labels one entry for every row, "
-                f"got {logits.shape} and {labels.shape}"
-            )
-        if lengths is not None:
-            if logits.ndim != 3:
-                door.value_error(f"lengths must be None for logits (B, V), got {type(lengths).__name__}")
-            door.sequence_lengths(lengths, xp, *labels.shape)
-            labels = xp.where(xp.arange(labels.shape[0])[:, None] < lengths, labels, xp.int32(-1))
+        xp, labels = self.ops.xp, _labels(Door("SoftmaxCrossEntropy"), self.ops.xp, logits, lengths, labels)
         rows, dlogits = self.ops.softmax_cross_entropy(
             logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), threads=self.threads
         )
-        used, dlogits = labels >= 0, dlogits.reshape(logits.shape)
-        losses, takes_part = rows.reshape(labels.shape), used
-        if logits.ndim == 3:
-            losses, takes_part = losses.sum(0, dtype=np.float64), used.any(0)
-        impossible = losses == np.inf
-        if impossible.any():
-            used, takes_part = used & ~impossible, takes_part & ~impossible
-            dlogits = xp.where(used[..., None], dlogits, 0).astype(dlogits.dtype, copy=False)
-        return Loss(self.ops, logits, losses, dlogits, used[..., None], takes_part, self._mean)
+        return Loss(self.ops, *_per_utterance(xp, logits, labels, rows, dlogits), self._mean)
+
+
+class Hinge:
+    """max(0, 1 + max over j ≠ label of s_j − s_label): by how much the margin of the right class over the best other is below 1.
+
+    criterion(logits, lengths, labels) as SoftmaxCrossEntropy, of whose logits nothing is made but scores s. The subgradient is
+    +1 at the best other class (the first of equals) and −1 at the label where the loss is above 0, and 0 where it is not, at the
+    kinks too. A loss of inf takes no part, as in SoftmaxCrossEntropy; scores that are NaN make value and that row's gradient NaN.
+
+    The loss is piecewise linear, so `curvature` has nothing to give: it raises ValueError. reduction is "mean" over the
+    utterances that take part, or "sum".
+
+    Source: Crammer and Singer, "On the algorithmic implementation of multiclass kernel-based vector machines", JMLR 2001. (The
+    MultiMarginLoss of torch is another one: a sum over all other classes.)
+
+    >>> from pyasr.losses import Hinge
+    >>> loss = Hinge(pyasr.backend())(np.array([[1.0, 2.5, 0.0], [4.0, 0.0, 0.0]]), None, np.array([0, 0], "i4"))
+    >>> loss.losses, loss.grad[0].tolist(), loss.grad[1].tolist()
+    (array([2.5, 0. ]), [-0.5, 0.5, 0.0], [0.0, 0.0, 0.0])
+    """
+
+    def __init__(self, ops: Backend, *, reduction: str = "mean") -> None:
+        self._mean = _is_mean("Hinge", ops, reduction)
+        self.ops = ops
+
+    def __call__(self, logits: Any, lengths: Any, labels: Any) -> Loss:
+        xp, door = self.ops.xp, Door("Hinge")
+        labels = _labels(door, xp, logits, lengths, labels)
+        scores, label = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+        bad = xp.flatnonzero((label < -1) | (label >= scores.shape[1]))
+        if bad.size:
+            door.value_error(
+                f"labels must lie in [-1, V = {scores.shape[1]}), got {int(label[bad[0]])} at {int(bad[0])}"
+            )
+        own = label[:, None] == xp.arange(scores.shape[1], dtype=np.int32)
+        others = xp.where(own, -xp.inf, scores)
+        right = xp.take_along_axis(scores, xp.maximum(label, 0)[:, None], 1)[:, 0]
+        with np.errstate(over="ignore", invalid="ignore"):  # inf - inf: NaN
+            margin = 1 + others.max(1) - right
+        rows = xp.where(label >= 0, xp.maximum(margin, 0), 0).astype(scores.dtype)
+        best = xp.arange(scores.shape[1]) == others.argmax(1)[:, None]
+        dlogits = xp.where((rows > 0)[:, None], best.astype(scores.dtype) - own, 0)
+        dlogits = xp.where(xp.isnan(rows)[:, None], xp.nan, dlogits).astype(scores.dtype, copy=False)
+        return _Kinked(self.ops, *_per_utterance(xp, logits, labels, rows, dlogits), self._mean)
+
+
+class _Kinked(Loss):
+    """A loss without second derivative."""
+
+    def curvature(self, v: Any) -> Any:
+        """Raises ValueError: there is none."""
+        raise ValueError(
+            "curvature: the hinge loss is piecewise linear and has none; Gauss-Newton needs SoftmaxCrossEntropy or Ctc"
+        )
+
+
+def _labels(door: Door, xp: Any, logits: Any, lengths: Any, labels: Any) -> Any:
+    """The labels of rows [B, V] or frames [T, B, V], −1 from the lengths on; logits, lengths and labels are checked."""
+    door.instance("logits", logits, xp, FLOATS)
+    door.instance("labels", labels, xp, INT32)
+    if logits.ndim not in (2, 3) or labels.shape != logits.shape[:-1]:
+        door.value_error(
+            "logits must have shape (B, V) or (T, B, V) and labels one entry for every row, "
+            f"got {logits.shape} and {labels.shape}"
+        )
+    if not logits.shape[-1]:
+        door.value_error(f"logits must have V of at least 1, got shape {logits.shape}")
+    if lengths is None:
+        return labels
+    if logits.ndim != 3:
+        door.value_error(f"lengths must be None for logits (B, V), got {type(lengths).__name__}")
+    door.sequence_lengths(lengths, xp, *labels.shape)
+    return xp.where(xp.arange(labels.shape[0])[:, None] < lengths, labels, xp.int32(-1))
+
+
+def _per_utterance(xp: Any, logits: Any, labels: Any, rows: Any, dlogits: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """What Loss takes, from the losses and gradients of rows: (logits, losses [B], dlogits, used, takes_part)."""
+    used, dlogits = labels >= 0, dlogits.reshape(logits.shape)
+    losses, takes_part = rows.reshape(labels.shape), used
+    if logits.ndim == 3:
+        losses, takes_part = losses.sum(0, dtype=np.float64), used.any(0)
+    impossible = losses == np.inf
+    if impossible.any():
+        used, takes_part = used & ~impossible, takes_part & ~impossible
+        dlogits = xp.where(used[..., None], dlogits, 0).astype(dlogits.dtype, copy=False)
+    return logits, losses, dlogits, used[..., None], takes_part
 
 
 class Ctc:

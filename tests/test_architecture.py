@@ -21,7 +21,7 @@ needs_native = pytest.mark.skipif(why_not("cpp") is not None, reason="no native 
 ROOMS = {
     "ground": ("_build _version _cpu _cuda kernels _optional counter", ""),
     "ops": ("ops", ""),
-    "functions": ("features optim newton approximate losses hmm params schedules", "ops"),
+    "functions": ("features optim newton approximate linear losses hmm params schedules", "ops"),
     "layers": ("layers", "ops functions"),
     "models": ("models", "functions layers"),
     "data": ("audio text datasets augment batches decode scoring", "ops functions"),

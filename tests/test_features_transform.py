@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from pyasr.features import Cmvn, cmvn, delta_filters, deltas, sliding_cmvn, stack, subsample
+from pyasr.features import Cmvn, cmvn, delta_filters, deltas, resize, sliding_cmvn, stack, subsample
 
 
 def noise(*shape, seed=0, dtype=np.float64):
@@ -122,12 +122,26 @@ def test_no_frames_stay_no_frames():
 
 # Doors
 
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("frames", "wanted"), [(7, 7), (7, 3), (2, 50), (1, 4), (5, 2)])
+def test_resize_interpolates_as_numpy(frames, wanted, dtype):
+    x = np.random.default_rng(frames).standard_normal((frames, 3)).astype(dtype)
+    before = x.copy()
+    got, at = resize(x, wanted), np.linspace(0, frames - 1, wanted)
+    want = np.stack([np.interp(at, np.arange(frames), column) for column in x.T], axis=1)
+    assert got.dtype == dtype and not np.shares_memory(got, x) and (x == before).all()
+    np.testing.assert_allclose(got, want, rtol=1e-6 if dtype == "float32" else 1e-12, atol=1e-7)
+    assert (got[0] == x[0]).all() and (got[-1] == x[-1]).all()
+
+
 FUNCTIONS = {
     "deltas": deltas,
     "cmvn": cmvn,
     "sliding_cmvn": sliding_cmvn,
     "stack": lambda x: stack(x, 1, 1),
     "subsample": lambda x: subsample(x, 2),
+    "resize": lambda x: resize(x, 2),
     "Cmvn.add": lambda x: Cmvn(1).add(x),
     "Cmvn.apply": lambda x: Cmvn.from_kaldi(np.ones((2, 2))).apply(x),
 }
@@ -155,6 +169,9 @@ X = np.zeros((4, 2))
         (lambda: deltas(X, 0), ValueError, r"^deltas: window must lie in \[1, 1000\], got 0"),
         (lambda: stack(X, -1, 0), ValueError, r"^stack: left must lie in \[0, 1000\], got -1"),
         (lambda: stack(X, 0, 1.0), TypeError, "^stack: right must be an integer, got float"),
+        (lambda: resize(X, 1), ValueError, r"^resize: frames must lie in \[2, 1000\], got 1"),
+        (lambda: resize(X, 2.0), TypeError, "^resize: frames must be an integer, got float"),
+        (lambda: resize(X[:0], 2), ValueError, "^resize: features must have at least one frame"),
         (lambda: subsample(X, 0), ValueError, "^subsample: n must lie in"),
         (lambda: subsample(X, 2, -1), ValueError, "^subsample: offset must lie in"),
         (lambda: sliding_cmvn(X, 0), ValueError, "^sliding_cmvn: window must lie in"),

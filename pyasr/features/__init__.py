@@ -6,7 +6,7 @@ from pyasr.features.normalize import Cmvn, cmvn, sliding_cmvn
 from pyasr.features.online import OnlineFeatures
 from pyasr.features.presets import PRESETS, explain, preset
 from pyasr.features.store import FeatureStore, open_store
-from pyasr.features.transform import delta_filters, deltas, stack, subsample
+from pyasr.features.transform import delta_filters, deltas, resize, stack, subsample
 from pyasr.ops._options import MfccOptions
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "mfcc",
     "open_store",
     "preset",
+    "resize",
     "sliding_cmvn",
     "spectrogram",
     "stack",

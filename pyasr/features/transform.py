@@ -99,3 +99,27 @@ def subsample(features: np.ndarray, n: int, offset: int = 0) -> np.ndarray:
     door = Door("subsample")
     n, offset = door.integer("n", n, 1, 1000), door.integer("offset", offset, 0, 10**9)
     return x[offset::n].copy()
+
+
+def resize(features: np.ndarray, frames: int) -> np.ndarray:
+    """Stretched or shrunk in time by linear interpolation: [T, F] → [frames, F], a new array of the same dtype.
+
+    The first and the last frame stay what they are; a single frame is repeated. That makes a vector of one length of every
+    word, which is what a linear classifier takes. frames 2 to 1000; T at least 1.
+
+    Raises TypeError and ValueError naming the argument.
+
+    Follows numpy.interp over numpy.linspace(0, T - 1, frames).
+
+    >>> pyasr.features.resize(np.array([[0.0, 8.0], [2.0, 4.0], [4.0, 0.0]]), 5)[:, 0]
+    array([0., 1., 2., 3., 4.])
+    """
+    x = feature_matrix("resize", features)
+    door = Door("resize")
+    frames = door.integer("frames", frames, 2, 1000)
+    if not len(x):
+        door.value_error(f"features must have at least one frame, got shape {x.shape}")
+    at = np.linspace(0, len(x) - 1, frames)
+    before = np.minimum(at.astype(np.int64), max(len(x) - 2, 0))
+    share = (at - before)[:, None]
+    return ((1 - share) * x[before] + share * x[np.minimum(before + 1, len(x) - 1)]).astype(x.dtype)

@@ -90,7 +90,8 @@ class Loss:
         return self.sum_grad if self._factor == 1 else self.sum_grad * self.sum_grad.dtype.type(self._factor)
 
     def curvature(self, v: Any) -> Any:
-        """H_L · v in the shape of logits: the curvature of value in the direction v that Gauss-Newton uses.
+        """H_L · v in the shape of logits: the curvature of value in the direction v that Gauss-Newton uses; sum_curvature is that
+        of sum.
 
         H_L is diag(y) − y yᵀ at every frame, with y the softmax of the logits and the factor of value: for softmax and
         cross-entropy the Hessian, for CTC its convex part (the Hessian itself, prior minus posterior covariance of the path, is
@@ -101,6 +102,12 @@ class Loss:
 
         Source: Schraudolph, "Fast curvature matrix-vector products" (2002); Cho, Dhir, Lee (2015) for CTC.
         """
+        out = self.sum_curvature(v)
+        out *= self._factor
+        return out
+
+    def sum_curvature(self, v: Any) -> Any:
+        """As curvature(), without the factor of value."""
         xp, door = self._xp, Door("curvature")
         door.shape("v", door.instance("v", v, xp, self._logits.dtype), self._logits.shape)
         if self._y is None:
@@ -111,7 +118,6 @@ class Loss:
             self._y = xp.where(self._used, y, 0.0)
         out = self._y * v
         out -= self._y * out.sum(-1, keepdims=True)
-        out *= self._factor
         return out
 
 

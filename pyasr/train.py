@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
+from pyasr.hessian_free import HessianFree, HfStep
 from pyasr.layers import Layer, Mode
 from pyasr.optim import Adam, Sgd
 
@@ -21,6 +22,7 @@ class Step(NamedTuple):
     norm: float  # of the gradient before clipping
     skipped: bool  # the gradient was not finite and nothing was written
     frames: int  # of features, padding not counted
+    second_order: HfStep | None = None  # what HessianFree says besides
 
 
 @dataclass
@@ -37,7 +39,7 @@ def fit(
     model: Layer,
     criterion: Callable[..., Any],
     batches: Callable[[int, int], Iterable[tuple[Any, ...]]],
-    optimizer: Sgd | Adam,
+    optimizer: Sgd | Adam | HessianFree,
     *,
     epochs: int,
     learning_rate: Callable[[int], float],
@@ -61,25 +63,21 @@ def fit(
     on_step and on_epoch are called after every update and epoch; what they raise ends the training between two updates, and an
     on_epoch that returns True ends it too.
 
+    HessianFree makes its update by all utterances of the `accumulate` batches, in evaluation mode: dropout, bptt and
+    learning_rate have no part in it, and the `lr` of a Step is the factor that its line search found.
+
     A step whose gradient is not finite is skipped; FloatingPointError after `max_skipped` of them in a row.
     """
-    params, at = model.params, Progress() if progress is None else progress
+    at = Progress() if progress is None else progress
     while at.epoch < epochs:
         todo = iter(batches(at.epoch, at.batch))
         while group := list(islice(todo, accumulate)):
-            total, count, frames = 0.0, 0, 0
-            params.grad[:] = 0
-            for micro_batch, (x, lengths, *targets) in enumerate(group):
-                logits, saved = model.forward(x, lengths, Mode(True, seed, at.step, micro_batch, bptt=bptt))
-                loss = criterion(logits, model.out_lengths(lengths), *targets)
-                model.backward(saved, loss.sum_grad, need_dx=False)
-                total, count, frames = total + loss.sum, count + loss.count, frames + int(lengths.sum())
-            lr = learning_rate(at.step)
-            info = optimizer.step(lr, grad_scale=1 / max(count, 1))
-            if not info.skipped:
-                model.commit(saved)
-            done = Step(at.epoch, at.step, total / max(count, 1), lr, info.norm, info.skipped, frames)
-            at.batch, at.step, at.skipped = at.batch + len(group), at.step + 1, at.skipped + 1 if info.skipped else 0
+            if isinstance(optimizer, HessianFree):
+                done = _second_order(model, criterion, group, optimizer, at)
+            else:
+                lr = learning_rate(at.step)
+                done = _first_order(model, criterion, group, optimizer, at, lr=lr, seed=seed, bptt=bptt)
+            at.batch, at.step, at.skipped = at.batch + len(group), at.step + 1, at.skipped + 1 if done.skipped else 0
             if at.skipped > max_skipped:
                 raise FloatingPointError(
                     f"the gradient was not finite in {at.skipped} steps in a row; stopped at step {done.step}"
@@ -90,3 +88,28 @@ def fit(
         if ended is True:
             break
     return at
+
+
+def _first_order(
+    model: Layer, criterion: Callable[..., Any], group: Sequence[tuple[Any, ...]], optimizer: Sgd | Adam, at: Progress,
+    *, lr: float, seed: int, bptt: int,
+) -> Step:  # fmt: skip
+    total, count, frames = 0.0, 0, 0
+    model.params.grad[:] = 0
+    for micro_batch, (x, lengths, *targets) in enumerate(group):
+        logits, saved = model.forward(x, lengths, Mode(True, seed, at.step, micro_batch, bptt=bptt))
+        loss = criterion(logits, model.out_lengths(lengths), *targets)
+        model.backward(saved, loss.sum_grad, need_dx=False)
+        total, count, frames = total + loss.sum, count + loss.count, frames + int(lengths.sum())
+    info = optimizer.step(lr, grad_scale=1 / max(count, 1))
+    if not info.skipped:
+        model.commit(saved)
+    return Step(at.epoch, at.step, total / max(count, 1), lr, info.norm, info.skipped, frames)
+
+
+def _second_order(
+    model: Layer, criterion: Callable[..., Any], group: Sequence[tuple[Any, ...]], optimizer: HessianFree, at: Progress
+) -> Step:
+    did = optimizer.step(model, criterion, group)
+    frames = sum(int(lengths.sum()) for _, lengths, *_ in group)
+    return Step(at.epoch, at.step, did.loss, did.scale, did.norm, did.skipped, frames, did)

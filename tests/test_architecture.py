@@ -25,7 +25,7 @@ ROOMS = {
     "layers": ("layers", "ops functions"),
     "models": ("models", "functions layers"),
     "data": ("audio text datasets augment batches decode scoring", "ops functions"),
-    "training": ("train checkpoint runs recognizer distributed", "ops functions layers models data"),
+    "training": ("train hessian_free checkpoint runs recognizer distributed", "ops functions layers models data"),
     "compat": ("compat", "ops functions layers data"),
     "exchange": ("onnx", "ops functions layers"),
     "command": ("cli __main__ info", "ops functions layers models data training compat"),

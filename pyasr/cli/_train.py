@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 )
 @click.option("--hidden", type=click.IntRange(1, 8192), help="Units of each direction.")
 @click.option("--layers", type=click.IntRange(1, 64), help="Recurrent layers.")
+@click.option("--optimizer", type=click.Choice(["sgd", "adam", "hessian-free"]), help="[default: fits the model]")
 @click.option("--batch-size", type=click.IntRange(1), help="Recordings per batch.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--checkpoint-every", type=click.IntRange(1), metavar="STEPS", help="[default: every 30 s]")
@@ -155,7 +156,7 @@ def _bar_hooks(hooks: Hooks, progress: Any, show: Any) -> Hooks:
         seconds, steps = seconds + step.frames * FRAME_SHIFT, steps + 1
         passed = time.perf_counter() - begin
         rate = f"{steps / passed:.1f} updates/s {seconds / 3600 / passed:.3f} h of audio/s"
-        progress.update(task, advance=1, description=f"loss {step.loss:.3f}", rate=rate)
+        progress.update(task, advance=1, description=f"loss {step.loss:.3f}{_curvature(step)}", rate=rate)
 
     return replace(
         hooks,
@@ -164,6 +165,12 @@ def _bar_hooks(hooks: Hooks, progress: Any, show: Any) -> Hooks:
         on_step=on_step,
         on_epoch=lambda record: show(_epoch_line(record)),
     )
+
+
+def _curvature(step: Any) -> str:
+    """What a second-order update says besides; nothing for another."""
+    did = step.second_order
+    return "" if did is None else f"  CG {did.iterations}  ρ {did.rho:.2f}  λ {did.damping:.1e}"
 
 
 def _epoch_line(r: dict[str, Any]) -> str:

@@ -42,13 +42,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     bidirectional: bool = True
     stack: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3  # frames of 10 ms that lstm_ctc sees as one
 
-    optimizer: Literal["sgd", "adam"]
+    optimizer: Literal["sgd", "adam", "hessian-free"]
     schedule: Literal[
         "constant", "warmup", "one_cycle", "cosine", "step", "exponential", "warmup_stable_decay", "plateau", "newbob"
     ] = "one_cycle"
     peak: Amount  # the largest learning rate
     momentum: Share = 0.9  # of sgd
-    clip: Amount  # the largest norm of a gradient
+    clip: Amount  # the largest norm of a gradient; hessian-free knows neither clip nor peak
+    damping: Annotated[float, msgspec.Meta(ge=1e-10, le=1e10)] = 1.0  # of hessian-free, the first one
+    cg_iterations: Count = 250  # of hessian-free, at most, in every update
+    curvature: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0  # share of the batches that hessian-free takes it from
     batch_size: Count  # utterances
     accumulate: Count = 1  # batches per update
     bptt: Whole = 0  # frames of a recurrent layer after which its gradient is cut; 0: never
@@ -68,6 +71,8 @@ _MODEL: dict[str, dict[str, Any]] = {
         "batch_size": 16, "noise": 0.1, "longest_mask": 27,
     },
 }  # fmt: skip
+# One update is made by the whole corpus, and nothing is dropped.
+_OPTIMIZER: dict[str, dict[str, Any]] = {"hessian-free": {"accumulate": 2**31 - 1, "dropout": 0.0}}
 _CORPUS: dict[tuple[str, str], dict[str, Any]] = {
     ("digits", "lstm_ctc"): {
         "epochs": 13,
@@ -111,7 +116,8 @@ def options_for(corpus: str, model: str, chosen: Mapping[str, Any]) -> Options:
     model = chosen.get("model", model)
     if model not in MODELS:
         raise ValueError(f"options: model must be one of {', '.join(MODELS)}, got {model!r:.80}")
-    given = {"model": model, **_MODEL[model], **_CORPUS.get((corpus, model), {}), **chosen}
+    given = {"model": model, **_MODEL[model], **_CORPUS.get((corpus, model), {})}
+    given |= {**_OPTIMIZER.get(str(chosen.get("optimizer")), {}), **chosen}
     try:
         options = msgspec.convert(given, Options)
     except msgspec.ValidationError as e:
@@ -123,6 +129,11 @@ def options_for(corpus: str, model: str, chosen: Mapping[str, Any]) -> Options:
         raise ValueError(f"options: {name or 'they'}: {what}" + (f", got {given[name]!r:.80}" if name else "")) from e
     if options.bptt and options.bidirectional:
         raise ValueError(f"options: bptt needs bidirectional = false, got bptt = {options.bptt} with true")
+    if options.optimizer == "hessian-free" and (options.dropout or options.bptt):
+        raise ValueError(
+            "options: hessian-free needs dropout = 0 and bptt = 0, "
+            f"got dropout = {options.dropout} and bptt = {options.bptt}"
+        )
     return options
 
 

@@ -19,7 +19,9 @@ from pyasr._optional import need
 from pyasr.batches import bucketed, pad
 from pyasr.checkpoint import Checkpoint, CheckpointError
 from pyasr.datasets import Corpus, Skipped, Utterance
+from pyasr.hessian_free import HessianFree
 from pyasr.optim import Adam, Sgd
+from pyasr.params import Params
 from pyasr.recognizer import CtcConfig, CtcRecognizer, WordConfig, WordRecognizer, load
 from pyasr.runs import plots
 from pyasr.runs.evaluation import Score, evaluate
@@ -167,12 +169,7 @@ class _Training:
     ) -> None:  # fmt: skip
         self.recognizer, self.train, self.dev, self.options = recognizer, train, dev, options
         self.folder, self.notes, self.hooks, self.checkpoint_every = folder, notes, hooks, checkpoint_every
-        params = recognizer.params
-        self.optimizer: Sgd | Adam = (
-            Adam(params, clip=options.clip)
-            if options.optimizer == "adam"
-            else Sgd(params, momentum=options.momentum, clip=options.clip)
-        )
+        self.optimizer = _optimizer(recognizer.params, options)
         self.labels = [recognizer.encode(u.text) for u in train.utterances]
         self.lengths = [len(f) for f in train.features]
         batches = math.ceil(len(self.lengths) / options.batch_size)
@@ -241,11 +238,16 @@ class _Training:
         if not step.skipped:
             state.loss_sum, state.loss_steps = state.loss_sum + step.loss, state.loss_steps + 1
         state.hours += step.frames * FRAME_SHIFT / 3600
-        self.metrics.add(
-            {"step": step.step + 1, "loss": step.loss, "lr": step.lr, "norm": step.norm, "frames": step.frames}
-            if not step.skipped
-            else {"step": step.step + 1, "skipped": True}
-        )
+        record: dict[str, Any] = {"step": step.step + 1}
+        if step.skipped:
+            record["skipped"] = True
+        else:
+            record |= {"loss": step.loss, "lr": step.lr, "norm": step.norm, "frames": step.frames}
+        if step.second_order is not None:
+            did = step.second_order
+            rho = did.rho if math.isfinite(did.rho) else None
+            record |= {"after": did.after, "cg_iterations": did.iterations, "rho": rho, "damping": did.damping}
+        self.metrics.add(record)
         self.hooks.on_step(step)
         n = self.checkpoint_every
         if self.pressed():
@@ -286,6 +288,18 @@ class _Training:
             previous=self.folder.previous,
         )  # fmt: skip
         self.saved = time.perf_counter()
+
+
+def _optimizer(params: Params, o: Options) -> Sgd | Adam | HessianFree:
+    match o.optimizer:
+        case "adam":
+            return Adam(params, clip=o.clip)
+        case "hessian-free":
+            return HessianFree(
+                params, damping=o.damping, max_iterations=o.cg_iterations, curvature=o.curvature, seed=o.seed
+            )
+        case _:
+            return Sgd(params, momentum=o.momentum, clip=o.clip)
 
 
 def train(

@@ -120,7 +120,11 @@ def test_same_seed_same_bits_for_any_thread_count_and_other_seed_other_bits(data
         (["train", "digits", "--set", "hiden=3"], 2, "there is no option hiden; do you mean hidden?"),
         (["train", "digits", "--set", "hidden=0"], 2, "options: hidden: Expected `int` >= 1, got 0"),
         (["train", "digits", "--set", "hidden"], 2, "KEY=VALUE"),
-        (["train", "digits", "--set", "optimizer=adm"], 2, "options: optimizer: must be one of sgd, adam, got 'adm'"),
+        (
+            ["train", "digits", "--set", "optimizer=adm"],
+            2,
+            "options: optimizer: must be one of sgd, adam, hessian-free, got 'adm'",
+        ),
         (["train", "digits", "--config", "none.toml"], 1, "there is no file none.toml"),
         (["train", "digits", "--resume", "run"], 2, "SOURCE"),
         (["train", "--resume", "run"], 1, "run holds no run"),

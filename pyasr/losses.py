@@ -196,7 +196,7 @@ class Hinge:
 class _Kinked(Loss):
     """A loss without second derivative."""
 
-    def curvature(self, v: Any) -> Any:
+    def sum_curvature(self, v: Any) -> Any:
         """Raises ValueError: there is none."""
         raise ValueError(
             "curvature: the hinge loss is piecewise linear and has none; Gauss-Newton needs SoftmaxCrossEntropy or Ctc"

@@ -25,14 +25,14 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 every_kind = pytest.mark.parametrize("kind", ["words", "ctc"])
 
 
-def built(kind, backend="numpy", dtype="float64", hidden=2, dropout=0.0, bidirectional=True):
+def built(kind, backend="numpy", dtype="float64", hidden=2, layers=1, dropout=0.0):
     """A small model, its criterion and three batches of utterances that tell their labels."""
     params = pyasr.Params(pyasr.backend(backend), dtype)
-    options = {"hidden": hidden, "dropout": dropout, "bidirectional": bidirectional}
+    options = {"hidden": hidden, "dropout": dropout}
     if kind == "words":
         model = pyasr.models.word_classifier(params, F, SYMBOLS, **options)
     else:
-        model = pyasr.models.lstm_ctc(params, F, SYMBOLS, layers=1 + (dropout > 0), stack=2, **options)
+        model = pyasr.models.lstm_ctc(params, F, SYMBOLS, layers=layers, stack=2, **options)
     params.init(5)
     rng, batches = np.random.default_rng(2), []
     for size in (2, 3, 1):
@@ -350,7 +350,7 @@ def test_damping_stays_within_its_limits():
 def test_nothing_is_dropped_and_no_state_moves():
     runs = []
     for dropout in (0.0, 0.6):
-        model, criterion, batches = built("ctc", dropout=dropout)
+        model, criterion, batches = built("ctc", layers=2, dropout=dropout)
         modes, forward = [], model.forward
 
         def watching(x, lengths, mode=EVAL, forward=forward, modes=modes):

@@ -154,3 +154,12 @@ def test_logits_that_overflow_have_a_curvature_in_silence():
     assert not Ctc(pyasr.backend("numpy"))(logits, one, np.array([[1]], "i4"), one).curvature(v).any()
     logits[0, 0, 0] = np.inf  # no softmax: value, gradient and curvature are NaN
     assert np.isnan(Ctc(pyasr.backend("numpy"))(logits, one, np.array([[1]], "i4"), one).curvature(v)).all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_sum_curvature_is_that_of_the_sum(reduction):
+    rng = np.random.default_rng(8)
+    logits, v = rng.standard_normal((2, 6, 3, 4))
+    loss = Ctc(pyasr.backend(), reduction=reduction)(logits, i4(6, 5, 4), np.array([[1, 2], [3, -1], [2, 2]], "i4"))
+    times = 3 if reduction == "mean" else 1
+    np.testing.assert_allclose(loss.sum_curvature(v), times * loss.curvature(v), rtol=1e-14)

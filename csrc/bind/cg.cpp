@@ -151,7 +151,7 @@ py::tuple run(Door& door, const CgOf<T>& op, const Given& g, const Vector& b, co
   if (!M.call && !g.M.is_none()) s.M = door.read<T>("M", g.M, "P P");
   if (!g.callback.is_none() && (PyType_Check(g.callback.ptr()) || !PyCallable_Check(g.callback.ptr())))
     door.type_error("callback must be None or a callable, got " + type_name(g.callback));
-  s.damping = door.real_in("damping", g.damping, 0, most);
+  s.damping = door.real_in("damping", g.damping, 0, 1e30);
   s.martens = door.choice("stop", g.stop, {"residual", "martens"}) == 1;
   s.martens_eps = door.real_in("martens_eps", g.martens_eps, 0, most);
   s.scale_by_k = door.boolean("scale_by_k", g.scale_by_k);

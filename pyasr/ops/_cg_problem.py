@@ -84,7 +84,7 @@ def check(
         precondition = operator(door, "M", M, n)
     if callback is not None and (isinstance(callback, type) or not callable(callback)):
         door.type_error(f"callback must be None or a callable, got {type(callback).__name__}")
-    damping = door.real("damping", damping, 0.0)
+    damping = door.real("damping", damping, 0.0, 1e30)
     martens = door.choice("stop", stop, ("residual", "martens")) == "martens"
     martens_eps = door.real("martens_eps", martens_eps, 0.0)
     scale_by_k, flexible = door.boolean("scale_by_k", scale_by_k), door.boolean("flexible", flexible)

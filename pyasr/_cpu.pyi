@@ -18,6 +18,7 @@ def cg(
     maxiter: int | None = None,
     M: Any = None,
     callback: Callable[[np.ndarray], Any] | None = None,
+    symmetric: str = "full",
     damping: float = 0.0,
     stop: str = "residual",
     martens_eps: float = 0.0005,
@@ -26,7 +27,7 @@ def cg(
     verify: bool = True,
     on_indefinite: str = "stop",
     threads: int | None = None,
-) -> tuple[np.ndarray, int]: ...
+) -> tuple[np.ndarray, Any]: ...
 def clip_sgd(
     value: np.ndarray,
     grad: np.ndarray,

@@ -20,6 +20,7 @@ def cg(
     maxiter: int | None = None,
     M: Any = None,
     callback: Callable[[np.ndarray], Any] | None = None,
+    symmetric: str = "full",
     damping: float = 0.0,
     stop: str = "residual",
     martens_eps: float = 5e-4,
@@ -28,14 +29,20 @@ def cg(
     verify: bool = True,
     on_indefinite: str = "stop",
     threads: int | None = None,
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, Any]:
     """Solve (A + damping·I) x = b for symmetric positive definite A by conjugate gradients.
 
-    A is a C-contiguous symmetric array [P,P], a callable v [P] → A v [P], or an object with `matvec` or `@` (SciPy's
-    LinearOperator and sparse matrices); it sees vectors of the dtype of b. M ≈ A⁻¹, the preconditioner, likewise, positive
-    definite and, as an array, of the dtype of A. Of an array A the first product is formed from both triangles and compared, the
-    rest read the upper one. b [P] and x0 [P], where to start (zeros without it; it is not changed), are float32 or float64.
-    maxiter defaults to 10·P. callback(xk) is called after every iteration with a copy of x.
+    A is a C-contiguous array, a callable v [P] → A v [P], or an object with `matvec` or `@` (SciPy's LinearOperator and sparse
+    matrices); it sees vectors of the dtype of b. M ≈ A⁻¹, the preconditioner, is an array [P,P] of the dtype of A or likewise an
+    operator, positive definite. b [P] and x0 [P], where to start (zeros without it; it is not changed), are float32 or float64.
+    maxiter defaults to 10·P. callback(xk) is called after every iteration with a copy of x. damping lies in [0, 1e30].
+
+    `symmetric` says what of an array A is read: "full", a [P,P] whose upper triangle is read, after the first product was formed
+    from both and compared; "lower" or "upper", that triangle of a [P,P], the other may hold anything; "packed", the rows of the
+    upper triangle as a vector [P·(P+1)/2], which is LAPACK's lower triangle by columns.
+
+    Many systems at once are A [B,P,P] (packed [B,P·(P+1)/2]), b [B,P] and, where given, x0 [B,P] and M [B,P,P]; without operators
+    and callback. Each is solved on its own, in parallel, with the bits that it has alone; x is [B,P] and info [B] int64.
 
     Returns (x [P], info). x has the result dtype of A and b (an operator has none: that of b). info tells how it ended:
 
@@ -73,7 +80,7 @@ def cg(
     (array([0.0909, 0.6364]), 0)
     """
     return backend().cg(
-        A, b, x0, rtol=rtol, atol=atol, maxiter=maxiter, M=M, callback=callback, damping=damping, stop=stop,
+        A, b, x0, rtol=rtol, atol=atol, maxiter=maxiter, M=M, callback=callback, symmetric=symmetric, damping=damping, stop=stop,
         martens_eps=martens_eps, scale_by_k=scale_by_k, flexible=flexible, verify=verify, on_indefinite=on_indefinite,
         threads=threads,
     )  # fmt: skip

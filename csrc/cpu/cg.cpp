@@ -233,6 +233,7 @@ void lay_out(CgState<T>& s, void* workspace) noexcept {
   s.scratch = next_free;
   if (!s.preconditioned) s.z = s.r;
   for (std::size_t i = 0; i < s.n; ++i) s.x[i] = s.best[i] = 0;
+  s.symmetric = s.stored != CgStored::full;
 }
 
 // The rows' own products must agree with those of the upper triangle, up to rounding and to that of whatever formed A.
@@ -250,14 +251,35 @@ void test_symmetry(CgState<T>& s, const Runtime& runtime) {
 
 template <class T>
 void product(CgState<T>& s, const Runtime& runtime) noexcept {
-  symmetric_product(s.A, s.p, s.q, static_cast<long>(s.n), slabs(s), runtime);
+  const long n = static_cast<long>(s.n);
+  if (s.stored == CgStored::lower)
+    symmetric_product_lower(s.A, s.p, s.q, n, slabs(s), runtime);
+  else if (s.stored == CgStored::packed)
+    symmetric_product<T, true>(s.A, s.p, s.q, n, slabs(s), runtime);
+  else
+    symmetric_product<T, false>(s.A, s.p, s.q, n, slabs(s), runtime);
   if (!s.symmetric) test_symmetry(s, runtime);
 }
 
 template <class T>
 void residual(CgState<T>& s, const Runtime& runtime) noexcept {
-  wide_product<T, double>(s.A, s.at, static_cast<long>(s.n), runtime,
-                          [&](long i, double sum, double) { s.res[i] = s.b[i] - sum; });
+  const long n = static_cast<long>(s.n);
+  if (s.stored != CgStored::full) {
+    const T* A = s.A;
+    auto all = [n](long) { return n; };
+    copy(s.res, s.b, s.n);
+    if (s.stored == CgStored::lower)
+      subtract_product([A, n](long i) { return A + i * n; }, [](long) { return 0L; }, [](long i) { return i; }, s.at,
+                       s.res, n, runtime);
+    else if (s.stored == CgStored::upper)
+      subtract_product([A, n](long i) { return upper_row<T, false>(A, i, n); }, [](long i) { return i + 1; }, all, s.at,
+                       s.res, n, runtime);
+    else
+      subtract_product([A, n](long i) { return upper_row<T, true>(A, i, n); }, [](long i) { return i + 1; }, all, s.at,
+                       s.res, n, runtime);
+    return;
+  }
+  wide_product<T, double>(s.A, s.at, n, runtime, [&](long i, double sum, double) { s.res[i] = s.b[i] - sum; });
 }
 
 template <class T>

@@ -1,6 +1,6 @@
 // The vector passes of cg: float64 sums and steps over vectors of T, blocks that depend on n alone. Internal linkage.
 #pragma once
-#include "cpu/symmetric.hpp"
+#include "cpu/symmetric_lower.hpp"
 #include "pyasr/cg.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {

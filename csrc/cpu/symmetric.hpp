@@ -1,4 +1,5 @@
-// Products with a symmetric matrix in memory. Everything has internal linkage.
+// Products with a symmetric matrix in memory, from its upper triangle; symmetric_lower.hpp has the lower one.
+// Everything has internal linkage.
 //
 // symmetric_product reads one triangle: 2 n^2 bytes in float32 where a general product reads 4 n^2, and so about half
 // the time once the matrix is larger than a cache. The rows are cut into strips of equal area whose number depends on n
@@ -52,12 +53,19 @@ PYASR_INLINE Vec<T> rotate(Vec<T> v, long by) {
 #endif
 }
 
+// Row i of an upper triangle such that element j is column j: of a full matrix, or packed by rows, each from its
+// diagonal on, n (n + 1) / 2 numbers.
+template <class T, bool Packed>
+PYASR_INLINE const T* upper_row(const T* A, long i, long n) {
+  return Packed ? A + (i * n - i * (i + 1) / 2) : A + i * n;
+}
+
 // G rows from row i, columns i.. of the upper triangle: y[j] += sum_r a[r][j] x[i+r] for j > i+r, and the rows' own
 // sums. Vectors begin at the columns k * lanes - shift, so that the loads from A are aligned. The bits do not depend on
 // shift: the columns of one remainder mod lanes are added in order in one lane, and the lanes are put in order before
 // they are summed.
-template <class T, int G>
-PYASR_INLINE void row_group_product(const T* A,  // [n,n]
+template <class T, int G, bool Packed>
+PYASR_INLINE void row_group_product(const T* A,  // [n,n], or packed
                                     const T* x,  // [n]
                                     T* y,        // [n]
                                     long i, long n, long shift) {
@@ -66,7 +74,7 @@ PYASR_INLINE void row_group_product(const T* A,  // [n,n]
   Vec<T> sum[G], xi[G];
 #pragma GCC unroll 8
   for (int r = 0; r < G; ++r) {
-    a[r] = A + (i + r) * n;
+    a[r] = upper_row<T, Packed>(A, i + r, n);
     sum[r] = Vec<T>{};
     xi[r] = splat(x[i + r]);
   }
@@ -106,12 +114,12 @@ PYASR_INLINE void row_group_product(const T* A,  // [n,n]
 
 // Rows [begin, end) of the upper triangle into y[begin..n), which is cleared first; y[..begin) is left in an undefined
 // state. n >= lanes.
-template <class T>
+template <class T, bool Packed>
 void strip_product(const T* A, const T* x, T* y, long begin, long end, long n, long shift) {
   __builtin_memset(y + begin, 0, static_cast<std::size_t>(n - begin) * sizeof(T));
   long i = begin;
-  for (; i + row_group <= end; i += row_group) row_group_product<T, row_group>(A, x, y, i, n, shift);
-  for (; i < end; ++i) row_group_product<T, 1>(A, x, y, i, n, shift);
+  for (; i + row_group <= end; i += row_group) row_group_product<T, row_group, Packed>(A, x, y, i, n, shift);
+  for (; i < end; ++i) row_group_product<T, 1, Packed>(A, x, y, i, n, shift);
 }
 
 // A slab, and the copy of x, begins at an offset of `shift`, so that its vectors are aligned as those of A.
@@ -127,8 +135,8 @@ std::size_t slab_bytes(std::size_t n) {
 
 // y = A x for symmetric A, from its upper triangle. Bytes: 2 n^2 + 8 n * strips (float32); flops: 2 n^2.
 // tried: vectors from column 0 in an A that is not 64-byte aligned (NumPy's are not): 0.7x at n = 1024
-template <class T>
-void symmetric_product(const T* A,  // [n,n]
+template <class T, bool Packed>
+void symmetric_product(const T* A,  // [n,n], or packed
                        const T* x,  // [n]
                        T* y,        // [n]
                        long n,
@@ -138,25 +146,26 @@ void symmetric_product(const T* A,  // [n,n]
   if (n < L) {
     for (long i = 0; i < n; ++i) {
       T s = 0;
-      for (long j = 0; j < n; ++j) s += (j < i ? A[j * n + i] : A[i * n + j]) * x[j];
+      for (long j = 0; j < n; ++j) s += upper_row<T, Packed>(A, j < i ? j : i, n)[j < i ? i : j] * x[j];
       y[i] = s;
     }
     return;
   }
   const long K = strips(n), stride = slab_stride<T>(n);
   // Rows whose length is a multiple of the register lie alike.
-  const long shift = n % L ? 0 : static_cast<long>(reinterpret_cast<std::uintptr_t>(A) / sizeof(T)) % L;
+  const long shift = Packed || n % L ? 0 : static_cast<long>(reinterpret_cast<std::uintptr_t>(A) / sizeof(T)) % L;
   if (shift) {
     T* copy = slabs + K * stride + shift;
     __builtin_memcpy(copy, x, static_cast<std::size_t>(n) * sizeof(T));
     x = copy;
   }
-  if (K == 1 && !shift) return strip_product(A, x, y, 0, n, n, 0);
+  if (K == 1 && !shift) return strip_product<T, Packed>(A, x, y, 0, n, n, 0);
   if (K == 1)
-    strip_product(A, x, slabs + shift, 0, n, n, shift);
+    strip_product<T, Packed>(A, x, slabs + shift, 0, n, n, shift);
   else
     parallel_for(runtime, K, [&](long k, int) {
-      strip_product(A, x, slabs + k * stride + shift, strip_begin(k, K, n), strip_begin(k + 1, K, n), n, shift);
+      strip_product<T, Packed>(A, x, slabs + k * stride + shift, strip_begin(k, K, n), strip_begin(k + 1, K, n), n,
+                               shift);
     });
   for (long k = 0; k < K; ++k) {  // rows of strip k have contributions from strips 0..k
     const long begin = strip_begin(k, K, n), end = strip_begin(k + 1, K, n);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,18 +41,19 @@ def operator(door: Door, name: str, A: Any, n: int) -> Product:
 class Problem(NamedTuple):
     """The checked arguments of one call."""
 
-    A: np.ndarray | None  # [n,n], or None and `product` is used
+    A: np.ndarray | None  # [n,n] or as `stored` says, or None and `product` is used; with a batch in front
     product: Product | None
-    M: np.ndarray | None  # [n,n], or None
+    M: np.ndarray | None  # [n,n], or None; with a batch in front
     precondition: Product | None
-    b: np.ndarray  # [n]
-    x0: np.ndarray | None  # [n]
+    b: np.ndarray  # [n], or a batch [B,n]
+    x0: np.ndarray | None  # as b
     given: np.dtype  # of A, or of what the operator A takes
     dtype: np.dtype  # of the x that is returned
     rtol: float
     atol: float
     maxiter: int
     callback: Callable[[np.ndarray], Any] | None
+    stored: str
     damping: float
     martens: bool
     martens_eps: float
@@ -61,27 +62,40 @@ class Problem(NamedTuple):
     verify: bool
     raises: bool
 
+    def systems(self) -> Iterator[Problem]:
+        """The problems of a batch."""
+        for i, b in enumerate(self.b):
+            A, M, x0 = (None if of is None else of[i] for of in (self.A, self.M, self.x0))
+            yield self._replace(A=A, M=M, b=b, x0=x0)
+
 
 def check(
-    A: Any, b: Any, x0: Any, rtol: Any, atol: Any, maxiter: Any, M: Any, callback: Any, damping: Any, stop: Any,
+    A: Any, b: Any, x0: Any, rtol: Any, atol: Any, maxiter: Any, M: Any, callback: Any, symmetric: Any, damping: Any, stop: Any,
     martens_eps: Any, scale_by_k: Any, flexible: Any, verify: Any, on_indefinite: Any, threads: Any,
 ) -> Problem:  # fmt: skip
     door = Door("cg")
-    b = door.read("b", b, "P", FLOATS)
-    n = b.shape[0]
+    stored = door.choice("symmetric", symmetric, ("full", "lower", "upper", "packed"))
+    arrays = isinstance(A, np.ndarray) and isinstance(b, np.ndarray)
+    batched = arrays and b.ndim == 2 and A.ndim == (2 if stored == "packed" else 3)
+    vector, matrix = ("B P", "B P P") if batched else ("P", "P P")
+    b = door.read("b", b, vector, FLOATS)
+    n = door["P"]
     dense, product, dense_m, precondition, given = None, None, None, None, b.dtype
     if isinstance(A, np.ndarray):
-        dense = door.read("A", A, "P P", FLOATS)
+        door.bind("Q", n * (n + 1) // 2, "P*(P+1)/2")
+        dense = door.read("A", A, matrix if stored != "packed" else "B Q" if batched else "Q", FLOATS)
         given = dense.dtype
     else:
         product = operator(door, "A", A, n)
-    x0 = door.read("x0", x0, "P", FLOATS, optional=True)
+    x0 = door.read("x0", x0, vector, FLOATS, optional=True)
     rtol, atol = door.real("rtol", rtol, 0.0), door.real("atol", atol, 0.0)
     maxiter = 10 * n if maxiter is None else door.integer("maxiter", maxiter, 1, 2**63 - 1)
-    if isinstance(M, np.ndarray):
-        dense_m = door.read("M", M, "P P", given)
+    if isinstance(M, np.ndarray) or (batched and M is not None):
+        dense_m = door.read("M", M, matrix, given)
     elif M is not None:
         precondition = operator(door, "M", M, n)
+    if callback is not None and batched:
+        door.type_error(f"callback must be None with a batch of systems, got {type(callback).__name__}")
     if callback is not None and (isinstance(callback, type) or not callable(callback)):
         door.type_error(f"callback must be None or a callable, got {type(callback).__name__}")
     damping = door.real("damping", damping, 0.0, 1e30)
@@ -93,5 +107,5 @@ def check(
     door.threads(threads)
     return Problem(
         dense, product, dense_m, precondition, b, x0, given, np.result_type(given, b), rtol, atol, maxiter, callback,
-        damping, martens, martens_eps, scale_by_k, flexible, verify, raises,
+        stored, damping, martens, martens_eps, scale_by_k, flexible, verify, raises,
     )  # fmt: skip

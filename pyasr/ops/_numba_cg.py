@@ -68,6 +68,7 @@ def cg() -> Callable[..., Any]:
         maxiter: int | None = None,
         M: Any = None,
         callback: Callable[[np.ndarray], Any] | None = None,
+        symmetric: str = "full",
         damping: float = 0.0,
         stop: str = "residual",
         martens_eps: float = 5e-4,
@@ -76,9 +77,9 @@ def cg() -> Callable[..., Any]:
         verify: bool = True,
         on_indefinite: str = "stop",
         threads: int | None = None,
-    ) -> tuple[np.ndarray, int]:
+    ) -> tuple[np.ndarray, Any]:
         problem = check(
-            A, b, x0, rtol, atol, maxiter, M, callback, damping, stop, martens_eps, scale_by_k, flexible, verify,
+            A, b, x0, rtol, atol, maxiter, M, callback, symmetric, damping, stop, martens_eps, scale_by_k, flexible, verify,
             on_indefinite, threads,
         )  # fmt: skip
         return answer(problem, steps, problem.given)

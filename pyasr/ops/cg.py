@@ -79,10 +79,21 @@ def _direct(p: np.ndarray, z: np.ndarray, beta: float) -> None:
 NUMPY_STEPS = Steps(np.matmul, _curvature, _advance, _direct)
 
 
-def assert_symmetric(A: np.ndarray, p: np.ndarray, rounding: float) -> None:
+def mirrored(A: np.ndarray, stored: str, n: int) -> np.ndarray:
+    """The whole matrix of one triangle; of a full one that is trusted, itself."""
+    if stored == "full":
+        return A
+    if stored == "packed":
+        upper = np.zeros((n, n), A.dtype)
+        upper[np.triu_indices(n)] = A
+    else:
+        upper = np.triu(A if stored == "upper" else A.T)
+    return upper + np.triu(upper, 1).T
+
+
+def is_symmetric(A: np.ndarray, p: np.ndarray, rounding: float) -> bool:
     """A p = Aᵀp up to rounding, and to the rounding of whatever formed A."""
-    if norm_of(A @ p - p @ A) > 16 * math.sqrt(p.size) * rounding * norm_of(np.abs(A) @ np.abs(p)):
-        raise ValueError("cg: A must be symmetric, got a matrix whose two triangles disagree")
+    return not norm_of(A @ p - p @ A) > 16 * math.sqrt(p.size) * rounding * norm_of(np.abs(A) @ np.abs(p))
 
 
 def martens_stops(o: Problem, energies: list[float]) -> bool:
@@ -94,12 +105,12 @@ def martens_stops(o: Problem, energies: list[float]) -> bool:
     return (energies[i] - energies[i - k]) / energies[i] < o.martens_eps * (k if o.scale_by_k else 1)
 
 
-def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
-    """The method. `work` is the dtype of the vectors r, p, q and z of the recursion."""
+def solve(o: Problem, steps: Steps, work: np.dtype, where: str) -> tuple[np.ndarray, int]:
+    """The method for one system. `work` is the dtype of the vectors r, p, q and z of the recursion; `where` ends messages."""
     n, precision = o.b.size, float(np.finfo(o.given).eps)
     dense = o.A is not None
-    A = o.A.astype(work, copy=False) if o.A is not None else np.empty((0, 0), work)
-    A64 = o.A.astype(np.float64, copy=False) if o.A is not None else np.empty((0, 0))
+    whole = mirrored(o.A, o.stored, n) if o.A is not None else np.empty((0, 0))
+    A, A64 = whole.astype(work, copy=False), whole.astype(np.float64, copy=False)
     b = o.b.astype(np.float64)
     x = np.zeros(n) if o.x0 is None else o.x0.astype(np.float64)
 
@@ -132,7 +143,7 @@ def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
     # An operator sees x in the dtype of b, so x is rounded to that at every verification.
     continues_from_rounded = not dense or o.dtype == np.float64
 
-    iterations, share, symmetric = 0, 0.9 if o.verify else 1.0, not dense
+    iterations, share, symmetric = 0, 0.9 if o.verify else 1.0, not dense or o.stored != "full"
     energies = [best_energy]
     operator_norm = 0.0  # the largest |A p| / ‖p‖ seen, a lower bound of ‖A‖
     while True:
@@ -153,7 +164,8 @@ def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
             steps.direct(p, z, (rz - across) / rz_before)
             q = steps.product(A, p) if dense else by_operator(o.product, p).astype(work, copy=False)
             if not symmetric:
-                assert_symmetric(A, p, precision)
+                if not is_symmetric(A, p, precision):
+                    raise ValueError(f"cg: A must be symmetric, got a matrix whose two triangles disagree{where}")
                 symmetric = True
             if o.damping:
                 q = (q + o.damping * p.astype(np.float64)).astype(work)
@@ -216,11 +228,15 @@ def solve(o: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
         share = 0.5
 
 
-def answer(problem: Problem, steps: Steps, work: np.dtype) -> tuple[np.ndarray, int]:
+def answer(problem: Problem, steps: Steps, work: np.dtype, where: str = "") -> tuple[np.ndarray, Any]:
+    if problem.b.ndim == 2:
+        results = [answer(one, steps, work, f" in system {i}") for i, one in enumerate(problem.systems())]
+        x = np.array([x for x, _ in results], problem.dtype).reshape(problem.b.shape)
+        return x, np.array([info for _, info in results], np.int64)
     with np.errstate(all="ignore"):
-        x, info = solve(problem, steps, work)
+        x, info = solve(problem, steps, work, where)
     if problem.raises and info in INDEFINITE:
-        raise ValueError(f"cg: {INDEFINITE[info]}")
+        raise ValueError(f"cg: {INDEFINITE[info]}{where}")
     return x, info
 
 
@@ -234,6 +250,7 @@ def cg(
     maxiter: int | None = None,
     M: Any = None,
     callback: Callable[[np.ndarray], Any] | None = None,
+    symmetric: str = "full",
     damping: float = 0.0,
     stop: str = "residual",
     martens_eps: float = 5e-4,
@@ -242,9 +259,9 @@ def cg(
     verify: bool = True,
     on_indefinite: str = "stop",
     threads: int | None = None,
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, Any]:
     problem = check(
-        A, b, x0, rtol, atol, maxiter, M, callback, damping, stop, martens_eps, scale_by_k, flexible, verify,
+        A, b, x0, rtol, atol, maxiter, M, callback, symmetric, damping, stop, martens_eps, scale_by_k, flexible, verify,
         on_indefinite, threads,
     )  # fmt: skip
     # A dense system is solved in float64 throughout; an operator gets vectors of the dtype of b.

@@ -27,13 +27,18 @@ enum class CgNeeds : int {
 // Martens' rule looks back over a tenth of the iterations, at least 10 and at most so many.
 constexpr long long longest_look_back = 65536;
 
+// What of A is in memory, and is read. `full` is read as `upper` and compared with the other triangle once.
+enum class CgStored : int { full, lower, upper, packed };
+
 enum CgInfo : int { cg_breakdown = -1, cg_negative_curvature = -2, cg_not_finite = -3, cg_indefinite_m = -4 };
 
 template <class T>
 struct CgState {
   // Set by the caller before lay_out().
-  const T* A;  // [n,n] C-contiguous, symmetric, or null: products come from the caller
+  const T*
+      A;  // [n,n] C-contiguous, symmetric; [n(n+1)/2], the rows of the upper triangle; or null: the caller multiplies
   const T* M;  // [n,n] C-contiguous or null
+  CgStored stored;
   std::size_t n;
   double rtol, atol;
   long long maxiter;
@@ -66,7 +71,7 @@ struct CgState {
   int phase;
   bool stopped;      // the residual of the recursion is small enough, or Martens' rule says so
   bool unsymmetric;  // done, because the two triangles of A disagree
-  bool symmetric;    // A has been tested
+  bool symmetric;    // A has been tested, or one triangle of it is all there is
 };
 
 template <class T>

@@ -28,6 +28,7 @@ _PUBLIC = {
     "ctc_loss": "pyasr.losses",
     "hmm_forward_backward": "pyasr.hmm",
     "load": "pyasr.audio",
+    "newton_step": "pyasr.newton",
     "mfcc": "pyasr.features",
     "fbank": "pyasr.features",
     "spectrogram": "pyasr.features",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from pyasr.hmm import viterbi as viterbi
     from pyasr.losses import ctc_loss as ctc_loss
     from pyasr.newton import cg as cg
+    from pyasr.newton import newton_step as newton_step
     from pyasr.ops import backend as backend
     from pyasr.optim import clip_sgd as clip_sgd
     from pyasr.params import Params as Params

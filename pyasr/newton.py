@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pyasr.ops import backend
+from pyasr.ops._door import FLOATS, INT32, Door
 
 
 def cg(
@@ -84,3 +85,122 @@ def cg(
         martens_eps=martens_eps, scale_by_k=scale_by_k, flexible=flexible, verify=verify, on_indefinite=on_indefinite,
         threads=threads,
     )  # fmt: skip
+
+
+class NewtonInfo(NamedTuple):
+    """What one step of Newton's method did."""
+
+    before: float  # the objective at theta
+    value: float  # and at the parameters that are returned
+    norm: float  # of the gradient at theta
+    scale: float  # the share of the Newton step that was taken: 1, 1/2, 1/4 …; 0 where none went down
+    cg: int  # the info of the solver, see cg
+
+
+def newton_step(
+    theta: np.ndarray, x: np.ndarray, y: np.ndarray, model: str = "linear", *, l2: float = 0.0, rtol: float = 1e-12
+) -> tuple[np.ndarray, NewtonInfo]:
+    """One step of Newton's method for linear, logistic or softmax regression: (the new theta, NewtonInfo).
+
+    x [N,D] float32 or float64 holds one example per row; an intercept is a column of ones in it. theta is float64 and is not
+    changed. The objective is l2/2·‖theta‖² plus the mean over the examples of
+
+    ==========  =============  ========================  ================================
+    model       theta          y [N]                     loss of an example
+    ==========  =============  ========================  ================================
+    "linear"    [D]            of the dtype of x         ½·(x·theta − y)²
+    "logistic"  [D]            int32, 0 or 1             −log σ(x·theta) for 1, −log(1 − σ(x·theta)) for 0
+    "softmax"   [V,D]          int32, 0 … V−1            −log softmax(theta x)_y
+    ==========  =============  ========================  ================================
+
+    The step d solves H d = −∇ with the full Hessian H = XᵀWX/N + l2, by conjugate gradients over products with it: it is
+    never formed nor inverted, and may be singular (equal columns, softmax without l2): d is then one of the solutions. rtol is
+    that of the solver; the square of the condition of x enters. theta + scale·d is returned, where scale starts at 1 and is
+    halved until the objective falls enough, so no step goes up.
+
+    For linear regression one step from anywhere is the least squares solution. For logistic and softmax regression a few steps
+    are enough; without l2 separable classes have no minimum, and every step goes on towards infinity.
+
+    Raises TypeError and ValueError naming the argument.
+
+    Source: Boyd and Vandenberghe, "Convex optimization", 2004, section 9.5.2, with a linear solver that stops early: Nocedal and
+    Wright, "Numerical optimization", 2006, section 7.1.
+
+    >>> x = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])  # with the intercept's column
+    >>> theta, info = pyasr.newton_step(np.array([5.0, -7.0]), x, np.array([1.0, 3.0, 5.0]))
+    >>> theta.round(9), info.scale  # y = 2x + 1
+    (array([2., 1.]), 1.0)
+    >>> theta = np.zeros(2)
+    >>> for _ in range(6):
+    ...     theta, info = pyasr.newton_step(theta, x, np.array([0, 1, 0], "i4"), "logistic", l2=0.1)
+    >>> theta.round(4), bool(info.norm < 1e-12)
+    (array([-0.1487, -0.3798]), True)
+    """
+    door = Door("newton_step")
+    model = door.choice("model", model, ("linear", "logistic", "softmax"))
+    x = door.read("x", x, "N D", FLOATS)
+    if not len(x):
+        door.value_error(f"x must have at least one row, got shape {x.shape}")
+    theta = door.read("theta", theta, "V D" if model == "softmax" else "D", FLOATS[1])
+    y = door.read("y", y, "N", x.dtype if model == "linear" else INT32)
+    l2, rtol = door.real("l2", l2, 0.0), door.real("rtol", rtol, 0.0, 1.0)
+    for name, array in (("theta", theta), ("x", x), ("y", y)):
+        if not np.isfinite(array).all():
+            door.value_error(f"{name} must be finite, got NaN or infinity")
+    classes = theta.shape[0] if model == "softmax" else 2
+    if model != "linear" and len(y) and not 0 <= y.min() <= y.max() < classes:
+        at = int(np.flatnonzero((y < 0) | (y >= classes))[0])
+        door.value_error(f"y must lie in [0, {classes}), got {y[at]} at {at}")
+    rows, shape = x.astype(np.float64, copy=False), theta.shape
+    loss = {"linear": _squared, "logistic": _logistic, "softmax": _softmax}[model]
+
+    def objective(at: np.ndarray) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long is halved
+            return float(loss(rows @ at.T, y)[0].mean() + l2 / 2 * (at * at).sum())
+
+    _, slope, curvature, diagonal = loss(rows @ theta.T, y)
+    grad = slope.T @ rows / len(rows) + l2 * theta
+
+    def product(v: np.ndarray) -> np.ndarray:
+        v = v.reshape(shape)
+        return (curvature(rows @ v.T).T @ rows / len(rows) + l2 * v).ravel()
+
+    scale = diagonal.T @ (rows * rows) / len(rows) + l2
+    inverse = np.divide(1.0, scale, out=np.ones_like(scale), where=scale > 0).ravel()
+    step, code = cg(product, -grad.ravel(), rtol=rtol, M=lambda v: inverse * v)
+    before, norm, step = objective(theta), float(np.linalg.norm(grad)), step.reshape(shape)
+    down, slack = (
+        float((grad * step).sum()),
+        4 * np.finfo(np.float64).eps,
+    )  # of a sum: at the minimum values only differ in it
+    share = 1.0
+    for _ in range(60):
+        after = objective(theta + share * step)
+        if after <= before + 1e-4 * share * down + slack * abs(before):
+            return theta + share * step, NewtonInfo(before, after, norm, share, code)
+        share /= 2
+    return theta.copy(), NewtonInfo(before, before, norm, 0.0, code)
+
+
+# Of scores [N] or [N,V]: (losses [N], their slopes, curvature: directions of scores to H times them, its diagonal).
+Scored = tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray], np.ndarray]
+
+
+def _squared(scores: np.ndarray, y: np.ndarray) -> Scored:
+    error = scores - y
+    return error * error / 2, error, lambda v: v, np.ones_like(error)
+
+
+def _logistic(scores: np.ndarray, y: np.ndarray) -> Scored:
+    p = np.exp(-np.logaddexp(0.0, -scores))
+    weight = np.exp(-np.logaddexp(0.0, scores)) * p  # 1 − p would lose its digits near 1
+    losses = np.logaddexp(0.0, np.where(y == 1, -scores, scores))
+    return losses, p - y, lambda v: weight * v, weight
+
+
+def _softmax(scores: np.ndarray, y: np.ndarray) -> Scored:
+    shifted = scores - scores.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    p, own = np.exp(log_p), np.arange(scores.shape[1]) == y[:, None]
+    losses = -log_p[np.arange(len(y)), y]
+    return losses, p - own, lambda v: p * (v - (p * v).sum(1, keepdims=True)), p * (1 - p)

@@ -510,6 +510,26 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(corpus, tmp_path):
     assert steps[-1]["after"] < 0.8 * steps[0]["loss"] and all(s["rho"] > 0 for s in steps)
 
 
+def test_the_command_trains_with_it_and_shows_what_an_update_did(corpus, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("click", reason="the command needs it")
+    pytest.importorskip("rich", reason="its bar needs it")
+    from pyasr import cli
+    from pyasr.cli import _train
+    from pyasr.runs.folder import read_metrics
+
+    lines, show = [], _train._curvature
+    monkeypatch.setattr(_train, "is_terminal", lambda: True)
+    monkeypatch.setattr(_train, "_curvature", lambda step: lines.append(show(step)) or lines[-1])
+    sizes = ["--model", "lstm_ctc", "--epochs", "2", "--hidden", "4", "--layers", "1", "--batch-size", "5"]
+    argv = ["train", str(tmp_path / "data"), "--optimizer", "hessian-free", *sizes, "--out", str(tmp_path / "run")]
+    assert cli.main(argv) == 0
+    assert "2 updates in 2 epochs" in capsys.readouterr().out
+    steps, _ = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert lines == [f"  CG {s['cg_iterations']}  ρ {s['rho']:.2f}  λ {s['damping']:.1e}" for s in steps]
+    assert 'optimizer = "hessian-free"' in (tmp_path / "run" / "config.toml").read_text()
+    assert show(SimpleNamespace(second_order=None)) == ""
+
+
 @pytest.mark.parametrize("wrong", [{"dropout": 0.1}, {"bptt": 5, "bidirectional": False}])
 def test_options_that_it_cannot_follow_are_refused(wrong):
     pytest.importorskip("msgspec", reason="options are checked with it")

@@ -23,6 +23,8 @@ from typing import Any
 PARSER = argparse.ArgumentParser(description="Hessian-free training beside SGD and Adam")
 PARSER.add_argument("--data", help="the folder with etc and wav, or the one above; by default $PYASR_DATA/an4")
 PARSER.add_argument("--threads", type=int, default=2, help="default 2")
+PARSER.add_argument("--utterances", type=int, default=300, help="the shortest ones (default 300)")
+PARSER.add_argument("--epochs", type=int, default=30, help="of SGD and Adam (default 30)")
 PARSER.add_argument("--json", type=Path, help="write the results there")
 PARSER.add_argument("--from", type=Path, dest="known", help="results of an earlier run, instead of a new one")
 PARSER.add_argument("--chart", type=Path, help="draw an SVG there")
@@ -47,7 +49,7 @@ from pyasr.schedules import constant, one_cycle  # noqa: E402
 from pyasr.text import Alphabet, pad_labels  # noqa: E402
 from pyasr.train import fit  # noqa: E402
 
-UTTERANCES, HIDDEN, BATCH, EPOCHS, CLIP = 300, 64, 16, 30, 5.0
+HIDDEN, STACK, BATCH, CLIP = 64, 3, 16, 5.0
 RATES = {"SGD": (0.003, 0.01, 0.03, 0.1, 0.3), "Adam": (1e-3, 3e-3, 1e-2, 3e-2)}
 SCHEDULES = (constant, one_cycle)
 SHARES = {"Hessian-free": 1.0, "Hessian-free, G from 30 %": 0.3}  # of the batches that give the curvature
@@ -70,7 +72,7 @@ class Task:
         self.dev = material(corpus.dev, recognizer.front_end)
         order = sorted(range(len(whole.features)), key=lambda i: len(whole.features[i]))
         able = [i for i in order if recognizer.fits(recognizer.encode(whole.texts[i]), len(whole.features[i]))]
-        chosen = able[:UTTERANCES]
+        chosen = able[: OPTIONS.utterances]
         self.features = [whole.features[i] for i in chosen]
         self.labels = [recognizer.encode(whole.texts[i]) for i in chosen]
         self.train = Material(tuple(whole.utterances[i] for i in chosen), tuple(self.features), ())
@@ -78,7 +80,7 @@ class Task:
         self.criterion = Ctc(self.ops)
 
     def recognizer(self) -> CtcRecognizer:
-        config = CtcConfig(self.alphabet, hidden=HIDDEN, layers=1, dropout=0.0, sample_rate=self.rate)
+        config = CtcConfig(self.alphabet, hidden=HIDDEN, layers=1, dropout=0.0, stack=STACK, sample_rate=self.rate)
         return CtcRecognizer(self.ops, config, seed=0)
 
     def batches(self, epoch: int, first: int) -> list[tuple[Any, ...]]:
@@ -98,7 +100,7 @@ class Task:
     def plateau(self) -> float:
         """The lowest loss of outputs that are the same at every frame, by expectation and maximization."""
         p, loss = np.full(len(self.alphabet) + 1, 1 / (len(self.alphabet) + 1)), float("inf")
-        lengths = [-(-n // 3) for _, n, _ in self.all]  # frames are stacked by three
+        lengths = [-(-n // STACK) for _, n, _ in self.all]
         for _ in range(200):
             total, sums = np.zeros_like(p), 0.0
             for n, (_, _, labels) in zip(lengths, self.all, strict=True):
@@ -107,7 +109,7 @@ class Task:
                 found = self.criterion(logits, frames, labels)
                 total += (-found.sum_grad).sum((0, 1)) + frames.sum() * p  # occupancies
                 sums += found.sum
-            loss, p = sums / UTTERANCES, np.maximum(total / total.sum(), 1e-12)
+            loss, p = sums / len(self.features), np.maximum(total / total.sum(), 1e-12)
         return loss
 
 
@@ -130,8 +132,8 @@ def first_order(task: Task, name: str, peak: float, schedule: Any, start: float)
         paused += time.perf_counter() - now
 
     fit(
-        recognizer.model, task.criterion, task.batches, optimizer, epochs=EPOCHS, on_epoch=on_epoch,
-        learning_rate=lambda step: schedule(step, EPOCHS * steps, peak),
+        recognizer.model, task.criterion, task.batches, optimizer, epochs=OPTIONS.epochs, on_epoch=on_epoch,
+        learning_rate=lambda step: schedule(step, OPTIONS.epochs * steps, peak),
     )  # fmt: skip
     return {"name": name, "peak": peak, "schedule": schedule.__name__, "curve": curve}, recognizer
 
@@ -152,10 +154,12 @@ def second_order(task: Task, name: str, share: float, start: float, target: floa
 
 
 def measure() -> dict[str, Any]:
-    task = Task()
+    machine, task = probe.machine(), Task()
     start, plateau = task.loss(task.recognizer()), task.plateau()
     seconds = sum(map(len, task.features)) / 100
-    print(f"{UTTERANCES} utterances, {seconds:.0f} s; loss {start:.2f} at the start, {plateau:.2f} on the plateau")
+    print(
+        f"{len(task.features)} utterances, {seconds:.0f} s; loss {start:.2f} at the start, {plateau:.2f} on the plateau"
+    )
     runs, best = [], {}
     for name, rates in RATES.items():
         for schedule in SCHEDULES:
@@ -178,7 +182,7 @@ def measure() -> dict[str, Any]:
     for run, recognizer in best.values():
         run["best"] = task.scores(recognizer)
     return {
-        "machine": probe.machine(), "threads": OPTIONS.threads, "start": start, "plateau": plateau, "target": target,
+        "machine": machine, "threads": OPTIONS.threads, "start": start, "plateau": plateau, "target": target,
         "audio seconds": seconds, "runs": runs,
     }  # fmt: skip
 
@@ -193,17 +197,29 @@ def shown(run: dict[str, Any]) -> str:
 
 def table(results: dict[str, Any]) -> str:
     """The runs that counted, as Markdown."""
-    target = results["target"]
+    target, machine = results["target"], results["machine"]
     lines = [
-        "| run | updates | seconds | training loss | updates and seconds to the best SGD's loss | dev WER | training WER |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
+        "| run | updates | seconds | training loss | below the best SGD after | dev WER | dev loss | training WER |",
+        "| --- | --: | --: | --: | --- | --: | --: | --: |",
     ]
     for run in (r for r in results["runs"] if "best" in r):
         updates, seconds, loss = last(run)
-        reached = next((f"{u}, {s:.1f} s" for u, s, value in run["curve"] if value <= target), "not reached")
+        below = next((f"{u} updates, {s:.1f} s" for u, s, value in run["curve"] if value <= target), "never")
         score = run["best"]
-        lines.append(f"| {shown(run)} | {updates} | {seconds:.1f} | {loss:.4f} | {reached} | {100 * score['dev WER']:.1f} % "
-                     f"| {100 * score['train WER']:.2f} % |")  # fmt: skip
+        lines.append(f"| {shown(run)} | {updates} | {seconds:.1f} | {loss:.4f} | {below} | {100 * score['dev WER']:.1f} % "
+                     f"| {score['dev loss']:.1f} | {100 * score['train WER']:.2f} % |")  # fmt: skip
+    lines += [
+        "",
+        f"{machine['processor']}, {results['threads']} threads, instruction set {machine['isa']}, {machine['date'][:10]}, commit "
+        f"{machine['commit'][:12]}, load {machine['load']:.1f} at the start. Loss {results['start']:.2f} at the start, "
+        f"{results['plateau']:.2f} on the plateau.",
+    ]
+    for run in (r for r in results["runs"] if "updates" in r):
+        did = run["updates"]
+        lines.append(f"{run['name']}: {sum(u['products'] for u in did)} products, {sum(u['evaluations'] for u in did)} losses; "
+                     f"CG {min(u['iterations'] for u in did)} to {max(u['iterations'] for u in did)} iterations an update, ρ "
+                     f"{min(u['rho'] for u in did):.2f} to {max(u['rho'] for u in did):.2f}, λ at the end "
+                     f"{did[-1]['damping']:.1e}, {sum(u['scale'] < 1 for u in did)} steps shortened.")  # fmt: skip
     return "\n".join(lines)
 
 

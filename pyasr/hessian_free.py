@@ -228,8 +228,9 @@ class _Along:
 
     def __call__(self, d: Vector, scale: float = 1.0) -> float:
         self.evaluations += 1
-        self._model.params.value[...] = self.at(d, scale)
-        value = objective(self._model, self._criterion, self._batches)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._model.params.value[...] = self.at(d, scale)
+            value = objective(self._model, self._criterion, self._batches)
         return value if math.isfinite(value) else math.inf
 
 

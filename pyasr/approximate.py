@@ -89,7 +89,7 @@ def approximate_gradient(
         return door.real("a value of f", f(point))
 
     if method == "spsa":
-        out = _spsa(value, x, c, stream("spsa", seed).integers(0, 2, (samples, len(x))))
+        out = _spsa(value, x, c, stream("spsa", seed), samples)
     elif method == "central":
         out = _differences(value, x, c) / (2 * c)
     elif method == "parameter_shift":
@@ -107,13 +107,13 @@ def approximate_gradient(
     return out.astype(x.dtype, copy=False)
 
 
-def _spsa(value: Value, x: np.ndarray, c: float, bits: np.ndarray) -> np.ndarray:
+def _spsa(value: Value, x: np.ndarray, c: float, rng: np.random.Generator, samples: int) -> np.ndarray:
     total = np.zeros(len(x))
-    for row in bits:
-        signs = (2 * row - 1).astype(x.dtype)
+    for _ in range(samples):
+        signs = (2 * rng.integers(0, 2, len(x)) - 1).astype(x.dtype)
         nudge = x.dtype.type(c) * signs
         total += (value(x + nudge) - value(x - nudge)) / (2 * c) * signs  # the inverse of a sign is itself
-    return total / len(bits)
+    return total / samples
 
 
 def _differences(value: Value, x: np.ndarray, c: float) -> np.ndarray:

@@ -117,6 +117,9 @@ def test_evaluations_are_those_that_are_counted(method):
     assert f.calls == {"spsa": 10, "central": 4, "parameter_shift": 4, "jordan": 65}[method]
     assert (x == before).all() and not any(np.shares_memory(p, x) for p in f.points)
     assert all(p.dtype == x.dtype and p.shape == x.shape for p in f.points)
+    reach = np.abs(np.array(f.points) - x).max()
+    if method == "jordan":  # a grid with x in its middle
+        assert reach == pytest.approx(np.finfo(float).eps ** (1 / 3) / 2, rel=1e-6)
     if method == "spsa":
         signs = {tuple(np.sign(p - x)) for p in f.points}
         assert signs <= set(product((-1.0, 1.0), repeat=2)) and len(signs) > 1

@@ -31,6 +31,23 @@ def test_two_points_have_the_minimum_that_is_known(penalty, want):
     np.testing.assert_allclose(bias, 0, atol=0.01)
 
 
+def test_iterates_and_their_mean_are_those_of_the_definition():
+    """Two whole batches of features that are standardized: W_1 and W_2 by hand, the mean (W_1 + 2·W_2) / 3."""
+    x, labels = np.array([[1.0, 1], [-1, 1], [1, -1], [-1, -1]]), i4(0, 1, 2, 1)
+    rows, own = np.c_[x, np.ones(4)], np.eye(3)[labels]
+    iterates, weight = [], np.zeros((3, 3))
+    for step in (1, 2):
+        scores = rows @ weight.T
+        best = np.eye(3)[(scores - 1e9 * own).argmax(1)]
+        hit = ((1 + (scores * best).sum(1) - (scores * own).sum(1)) > 0)[:, None]
+        weight = (1 - 1 / step) * weight - (hit * (best - own)).T @ rows / 4 / (0.5 * step)
+        iterates.append(weight)
+    got, bias = linear_svm(x, labels, penalty=0.5, epochs=2, batch_size=4)
+    want = (iterates[0] + 2 * iterates[1]) / 3
+    np.testing.assert_allclose(np.c_[got, bias], want, rtol=1e-12, atol=1e-15)
+    assert np.abs(want - (iterates[0] + iterates[1]) / 2).max() > 0.01
+
+
 def clusters(seed, count=60, classes=4, size=5, spread=1.2):
     rng = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int32) % classes

@@ -94,6 +94,7 @@ def test_a_few_steps_converge(model, l2):
         assert info.value == pytest.approx(value_of(model, theta, x, y, l2), rel=1e-12)
         assert info.value <= info.before * (1 + 1e-15)
     assert norms[-1] < 1e-13 < norms[0]
+    assert [pyasr.newton_step(theta + e, x, y, model, l2=l2)[1].scale for e in (0, 1e-10, 1e-9, 1e-8)] == [1] * 4
     fast = [after / before**2 for before, after in pairwise(norms) if 1e-6 < before < 1e-2]
     assert len(fast) > 1 and max(fast) < 40  # quadratic: a method that is not would have 1e3 and more
     h = 1e-6

@@ -120,6 +120,6 @@ def resize(features: np.ndarray, frames: int) -> np.ndarray:
     if not len(x):
         door.value_error(f"features must have at least one frame, got shape {x.shape}")
     at = np.linspace(0, len(x) - 1, frames)
-    before = np.minimum(at.astype(np.int64), max(len(x) - 2, 0))
-    share = (at - before)[:, None]
-    return ((1 - share) * x[before] + share * x[np.minimum(before + 1, len(x) - 1)]).astype(x.dtype)
+    before = at.astype(np.int64)
+    after, share = np.minimum(before + 1, len(x) - 1), (at - before)[:, None]
+    return ((1 - share) * x[before] + share * x[after]).astype(x.dtype)

@@ -31,6 +31,7 @@ _PUBLIC = {
     "newton_step": "pyasr.newton",
     "mfcc": "pyasr.features",
     "fbank": "pyasr.features",
+    "spd_solve": "pyasr.newton",
     "spectrogram": "pyasr.features",
     "viterbi": "pyasr.hmm",
     "wer": "pyasr.scoring",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from pyasr.losses import ctc_loss as ctc_loss
     from pyasr.newton import cg as cg
     from pyasr.newton import newton_step as newton_step
+    from pyasr.newton import spd_solve as spd_solve
     from pyasr.ops import backend as backend
     from pyasr.optim import clip_sgd as clip_sgd
     from pyasr.params import Params as Params

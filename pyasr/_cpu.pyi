@@ -221,6 +221,9 @@ def rnn_jvp(
 def softmax_cross_entropy(
     logits: np.ndarray, labels: np.ndarray, *, threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]: ...
+def spd_solve(
+    A: np.ndarray, b: np.ndarray, *, method: str = "auto", rtol: float | None = None, threads: int | None = None
+) -> np.ndarray: ...
 def spectrogram(
     wave: np.ndarray,
     plan: MfccPlan,

@@ -163,6 +163,7 @@ PUBLIC: dict[str, Callable[[], Arguments]] = {
     "hmm_forward_backward": like_row("hmm_forward_backward"),
     "load": lambda: {"path": recording(), "sample_rate": 8000, "start": 0.0, "duration": 0.01},
     "mfcc": features,
+    "spd_solve": like_row("spd_solve"),
     "spectrogram": features,
     "viterbi": like_row("viterbi"),
     "wer": lambda: {"reference": "a b", "hypothesis": "a c"},

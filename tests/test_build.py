@@ -312,6 +312,10 @@ def long_calls():
             "n = 6000; A = np.diag(np.linspace(1, 1e6, n)).astype('f4'); b = np.ones(n, 'f4')\n"
             "def call(threads): ops.cg(A, b, rtol=0.0, maxiter=400, threads=threads)"
         ),
+        "spd_solve": (
+            "n = 7000; A = np.ones((n, n), 'f4'); A[np.arange(n), np.arange(n)] = n; b = np.ones(n, 'f4')\n"
+            "def call(threads): ops.spd_solve(A, b, method='cholesky', threads=threads)"
+        ),
     }
 
 

@@ -25,6 +25,7 @@ NO_GRADIENT = {
     "viterbi": "the best path is a choice, not a number that moves with the emissions",
     "clip_sgd": "the update itself",
     "cg": "a solver; its answer is checked by A·x = b",
+    "spd_solve": "a solver; its answer is checked by A·x = b",
 }
 
 

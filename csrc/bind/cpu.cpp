@@ -17,6 +17,7 @@ void bind_hmm(py::module_& m);
 void bind_gru(py::module_& m);
 void bind_rnn(py::module_& m);
 void bind_softmax(py::module_& m);
+void bind_spd(py::module_& m);
 void bind_lstm(py::module_& m);
 void bind_mfcc(py::module_& m);
 
@@ -40,6 +41,7 @@ PYBIND11_MODULE(_cpu, m) {
   bind::bind_gru(m);
   bind::bind_rnn(m);
   bind::bind_softmax(m);
+  bind::bind_spd(m);
   bind::bind_mfcc(m);
   m.attr("api") = py::capsule(&bind::api(), PYASR_API_CAPSULE);
   m.def("isa", [] { return bind::kernels().isa; }, "The instruction set in use: v2, v3, v4 or neon.");

@@ -21,6 +21,7 @@ extern const Softmax softmax;
 extern const Lstm lstm;
 extern const Mfcc mfcc;
 extern const Hmm hmm;
+extern const Spd spd;
 
 extern const Table table;
 const Table table = {PYASR_STRING(PYASR_ISA),
@@ -37,6 +38,7 @@ const Table table = {PYASR_STRING(PYASR_ISA),
                      &lstm,
                      &gru,
                      &rnn,
-                     &hmm};
+                     &hmm,
+                     &spd};
 
 }  // namespace pyasr::cpu::PYASR_ISA

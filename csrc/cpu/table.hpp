@@ -13,6 +13,7 @@
 #include "pyasr/probe.hpp"
 #include "pyasr/rnn.hpp"
 #include "pyasr/softmax.hpp"
+#include "pyasr/spd.hpp"
 
 namespace pyasr::cpu {
 
@@ -32,6 +33,7 @@ struct Table {
   const Gru* gru;
   const Rnn* rnn;
   const Hmm* hmm;
+  const Spd* spd;
 };
 
 // The table in use: the best that this CPU runs, or the one that PYASR_ISA names. Chosen at the first call; null when

@@ -21,6 +21,7 @@ except ModuleNotFoundError as e:
 # public name -> module that defines it
 _PUBLIC = {
     "Params": "pyasr.params",
+    "adam": "pyasr.optim",
     "approximate_gradient": "pyasr.approximate",
     "backend": "pyasr.ops",
     "cg": "pyasr.newton",
@@ -33,6 +34,7 @@ _PUBLIC = {
     "fbank": "pyasr.features",
     "spd_solve": "pyasr.newton",
     "spectrogram": "pyasr.features",
+    "rmsprop": "pyasr.optim",
     "viterbi": "pyasr.hmm",
     "wer": "pyasr.scoring",
     "MfccOptions": "pyasr.features",
@@ -61,7 +63,9 @@ if TYPE_CHECKING:
     from pyasr.newton import newton_step as newton_step
     from pyasr.newton import spd_solve as spd_solve
     from pyasr.ops import backend as backend
+    from pyasr.optim import adam as adam
     from pyasr.optim import clip_sgd as clip_sgd
+    from pyasr.optim import rmsprop as rmsprop
     from pyasr.params import Params as Params
     from pyasr.scoring import wer as wer
 

@@ -6,8 +6,32 @@ from typing import Any
 import numpy as np
 
 from pyasr.ops._plan import MfccPlan
-from pyasr.ops.clip_sgd import StepInfo
+from pyasr.ops._update import StepInfo
 
+def adam(
+    value: Any,
+    grad: Any,
+    mean: Any,
+    square: Any,
+    *,
+    step: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    largest: Any = None,
+    clip: tuple[Any, ...] | None = None,
+    clip_eps: float = 0.0,
+    grad_scale: float = 1.0,
+    nonfinite: str = "skip",
+    sum_squares: float | None = None,
+    average: Any = None,
+    average_decay: float = 0.999,
+    segments: np.ndarray | None = None,
+    threads: int | None = None,
+) -> StepInfo: ...
 def cg(
     A: Any,
     b: np.ndarray,
@@ -29,21 +53,27 @@ def cg(
     threads: int | None = None,
 ) -> tuple[np.ndarray, Any]: ...
 def clip_sgd(
-    value: np.ndarray,
-    grad: np.ndarray,
+    value: Any,
+    grad: Any,
     *,
     lr: float,
     momentum: float = 0.0,
-    buffer: np.ndarray | None = None,
+    buffer: Any = None,
     step: int | None = None,
     dampening: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
     decoupled: bool = False,
-    clip: tuple[str, float] | None = None,
+    l1: float = 0.0,
+    proximal: bool = False,
+    clip: tuple[Any, ...] | None = None,
     eps: float = 0.0,
     grad_scale: float = 1.0,
     nonfinite: str = "skip",
+    sum_squares: float | None = None,
+    average: Any = None,
+    average_decay: float = 0.999,
+    segments: np.ndarray | None = None,
     threads: int | None = None,
 ) -> StepInfo: ...
 def ctc_align(
@@ -186,6 +216,28 @@ def mfcc(
     nan: str = "raise",
     first_frame: int = 0,
 ) -> np.ndarray: ...
+def rmsprop(
+    value: Any,
+    grad: Any,
+    square: Any,
+    *,
+    lr: float,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    momentum: float = 0.0,
+    buffer: Any = None,
+    mean: Any = None,
+    weight_decay: float = 0.0,
+    clip: tuple[Any, ...] | None = None,
+    clip_eps: float = 0.0,
+    grad_scale: float = 1.0,
+    nonfinite: str = "skip",
+    sum_squares: float | None = None,
+    average: Any = None,
+    average_decay: float = 0.999,
+    segments: np.ndarray | None = None,
+    threads: int | None = None,
+) -> StepInfo: ...
 def rnn_backward(
     saved: RnnSaved,
     dy: np.ndarray,

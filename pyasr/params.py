@@ -16,6 +16,7 @@ import numpy as np
 from pyasr.counter import stream
 from pyasr.ops import Backend
 from pyasr.ops._door import FLOATS, Door
+from pyasr.ops._update import SEGMENT as SEGMENT
 
 LARGEST = 2**40  # weights
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -212,6 +213,38 @@ class Params:
     def state_names(self) -> list[str]:
         """The names of the states in the order of declaration."""
         return list(self._kept.entries)
+
+    def segments(
+        self,
+        *,
+        lr: Callable[[str], float] | None = None,
+        decay: Callable[[str], float] | None = None,
+        group: Callable[[str], int] | None = None,
+    ) -> np.ndarray:
+        """The segment table [S] of dtype SEGMENT that updates take: one line per weight, in the order of declaration.
+
+        lr and decay give factors of the learning rate and of weight_decay and l1 by name, 1.0 without them; group numbers, from
+        0, the weights whose gradients are clipped to one norm together, without it all. Rows, the units of adaptive clipping, are
+        the first axis of a matrix; a vector is one row. Gaps are in no segment, and no update touches them.
+
+        Raises ValueError and TypeError for a factor that is no finite number of at least 0 and a group that is none of 0 … S - 1.
+
+        >>> params = pyasr.Params(pyasr.backend("numpy"))
+        >>> params.declare("layer.weight", (3, 5)), params.declare("layer.bias", (3,))
+        (None, None)
+        >>> params.segments(decay=lambda name: 0.0 if name.endswith("bias") else 1.0)[["offset", "rows", "columns", "decay"]]
+        array([( 0, 3, 5, 1.), (16, 1, 3, 0.)], dtype=...)
+        """
+        door, count = Door("Params.segments"), len(self._trained.entries)
+        table = np.zeros(count, SEGMENT)
+        for line, (name, (offset, shape, _)) in zip(table, self._trained.entries.items(), strict=True):
+            rows, length = shape[0] if len(shape) > 1 else 1, math.prod(shape)
+            line["offset"], line["length"], line["rows"] = offset, length, rows
+            line["columns"] = length // rows if rows else 0
+            line["lr"] = 1.0 if lr is None else door.real(f"lr({name!r})", lr(name), 0.0)
+            line["decay"] = 1.0 if decay is None else door.real(f"decay({name!r})", decay(name), 0.0)
+            line["group"] = 0 if group is None else door.integer(f"group({name!r})", group(name), 0, count - 1)
+        return table
 
     @property
     def size(self) -> int:

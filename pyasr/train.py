@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pyasr.hessian_free import HessianFree, HfStep
 from pyasr.layers import Layer, Mode
-from pyasr.optim import Adam, Sgd
+from pyasr.optim import Optimizer
 
 
 class Step(NamedTuple):
@@ -39,7 +39,7 @@ def fit(
     model: Layer,
     criterion: Callable[..., Any],
     batches: Callable[[int, int], Iterable[tuple[Any, ...]]],
-    optimizer: Sgd | Adam | HessianFree,
+    optimizer: Optimizer | HessianFree,
     *,
     epochs: int,
     learning_rate: Callable[[int], float],

@@ -24,6 +24,8 @@ NO_GRADIENT = {
     "hmm_forward_backward": "its gradients are posteriors and counts: tests/test_hmm.py",
     "viterbi": "the best path is a choice, not a number that moves with the emissions",
     "clip_sgd": "the update itself",
+    "adam": "the update itself",
+    "rmsprop": "the update itself",
     "cg": "a solver; its answer is checked by A·x = b",
     "spd_solve": "a solver; its answer is checked by A·x = b",
 }

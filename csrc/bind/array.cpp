@@ -238,11 +238,11 @@ void Door::lengths_within(const char* name, const std::int32_t* lengths, std::in
                   std::to_string(lengths[b]) + " at " + std::to_string(b));
 }
 
-void Door::no_overlap(std::initializer_list<const char*> names) const {
+void Door::no_overlap(const char* const* names, std::size_t count) const {
   std::vector<const Range*> found;
-  for (const char* name : names)
+  for (std::size_t k = 0; k < count; ++k)
     for (const Range& r : ranges_)
-      if (r.name == name && r.begin != r.end) found.push_back(&r);
+      if (r.name == names[k] && r.begin != r.end) found.push_back(&r);
   for (std::size_t i = 0; i < found.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
       if (found[i]->begin < found[j]->end && found[j]->begin < found[i]->end)

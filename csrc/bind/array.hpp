@@ -68,7 +68,8 @@ class Door {
   void lengths_within(const char* name, const std::int32_t* lengths, std::int64_t n, std::int64_t longest,
                       const char* longest_name) const;
   // The named arrays share no memory; those that were None are passed over.
-  void no_overlap(std::initializer_list<const char*> names) const;
+  void no_overlap(std::initializer_list<const char*> names) const { no_overlap(names.begin(), names.size()); }
+  void no_overlap(const char* const* names, std::size_t count) const;
   // rows * columns * ... fits into memory arithmetic; raises ValueError naming the op otherwise.
   std::size_t product(std::initializer_list<std::int64_t> sizes) const;
 

@@ -20,18 +20,16 @@ Runtime runtime_for(runtime::Call& call, int threads) {
 double clip_sgd_f32(float* value, const float* grad, float* buffer, std::size_t n, double lr, double momentum,
                     double weight_decay, double clip_norm, int threads) {
   if ((n && (!value || !grad)) || (momentum != 0 && !buffer)) return -1;
-  ClipSgdArgs<float> args{value, grad, buffer, n, {}};
-  args.options.lr = lr;
-  args.options.momentum = momentum;
-  args.options.weight_decay = weight_decay;
+  UpdatePiece<float> all{value, grad, {buffer}, nullptr, n, 1, n, lr, weight_decay, 0, HUGE_VAL, 0, 0};
+  UpdateArgs<float> args{&all, 1, {}};
   args.options.grad_scale = 1;
   args.options.limit = clip_norm;
   args.options.clip = std::isinf(clip_norm) ? Clip::none : Clip::norm;
   const ClipSgd& op = *cpu::active()->clip_sgd;
-  const runtime::Lease scratch(op.workspace_bytes(n));
+  const runtime::Lease scratch(op.workspace_f32(args));
   if (!scratch.get()) return -1;
   runtime::Call call;
-  return op.f32(args, scratch.get(), runtime_for(call, threads)).norm;
+  return op.f32(args, {momentum, 0, false, false}, scratch.get(), runtime_for(call, threads)).norm;
 }
 
 bool in_range(const CtcArgs<float>& a) {

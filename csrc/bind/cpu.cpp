@@ -7,6 +7,7 @@
 namespace pyasr::bind {
 
 void bind_probe(py::module_& m);
+void bind_adam(py::module_& m);
 void bind_cg(py::module_& m);
 void bind_clip_sgd(py::module_& m);
 void bind_align(py::module_& m);
@@ -15,6 +16,7 @@ void bind_ctc(py::module_& m);
 void bind_greedy(py::module_& m);
 void bind_hmm(py::module_& m);
 void bind_gru(py::module_& m);
+void bind_rmsprop(py::module_& m);
 void bind_rnn(py::module_& m);
 void bind_softmax(py::module_& m);
 void bind_spd(py::module_& m);
@@ -30,6 +32,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.attr("__version__") = PYASR_VERSION;
   bind::kernels();  // an unknown or unsupported PYASR_ISA is an error at import, not at the first call
   bind::bind_probe(m);
+  bind::bind_adam(m);
+  bind::bind_rmsprop(m);
   bind::bind_cg(m);
   bind::bind_clip_sgd(m);
   bind::bind_align(m);

@@ -20,6 +20,10 @@ struct Check {
 const Check checks[] = {
     {"clip_sgd float32", selfcheck::clip_sgd, false, 1e-6},
     {"clip_sgd float64", selfcheck::clip_sgd, true, 1e-12},  // the plain sum of 100003 squares is that far off itself
+    {"adam float32", selfcheck::adam, false, 1e-6},
+    {"adam float64", selfcheck::adam, true, 1e-13},
+    {"rmsprop float32", selfcheck::rmsprop, false, 1e-6},
+    {"rmsprop float64", selfcheck::rmsprop, true, 1e-13},
     {"softmax float32", selfcheck::softmax, false, 1e-6},
     {"softmax float64", selfcheck::softmax, true, 1e-14},
     {"ctc float32", selfcheck::ctc, false, 5e-6},

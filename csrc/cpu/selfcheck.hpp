@@ -41,6 +41,8 @@ double off(const std::vector<A>& got, const std::vector<B>& want) {
 
 // Each returns the largest relative error that it saw.
 double clip_sgd(const cpu::Table& table, const Runtime& runtime, bool in_double);
+double adam(const cpu::Table& table, const Runtime& runtime, bool in_double);
+double rmsprop(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double softmax(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double ctc(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double decode(const cpu::Table& table, const Runtime& runtime, bool in_double);

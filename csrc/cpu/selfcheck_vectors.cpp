@@ -1,10 +1,21 @@
-// clip_sgd, softmax_cross_entropy, ctc_loss and cg against plain loops in float64.
+// clip_sgd, adam, rmsprop, softmax_cross_entropy, ctc_loss and cg against plain loops in float64.
 #include "cpu/selfcheck.hpp"
 
 namespace pyasr::selfcheck {
 namespace {
 
 using cpu::Table;
+
+template <class T, class Rule>
+UpdateResult updated(const Update<Rule>& op, const UpdateArgs<T>& args, const Rule& rule, const Runtime& runtime) {
+  if constexpr (sizeof(T) == 4) {
+    Memory scratch(op.workspace_f32(args));
+    return op.f32(args, rule, scratch.get(), runtime);
+  } else {
+    Memory scratch(op.workspace_f64(args));
+    return op.f64(args, rule, scratch.get(), runtime);
+  }
+}
 
 template <class T>
 double clip_sgd_of(const Table& table, const Runtime& runtime) {
@@ -20,17 +31,92 @@ double clip_sgd_of(const Table& table, const Runtime& runtime) {
       const double g = scale * grad[i] + 0.01 * want[i], m = 0.9 * buffer[i] + g;
       want[i] -= 0.1 * (g + 0.9 * m);
     }
-    ClipSgdArgs<T> args{value.data(), grad.data(), buffer.data(), n, {}};
-    args.options = {0.1, 0.9, 0, 0.01, 0.5, 0, 1, true, false, false, Clip::norm, NonFinite::skip};
-    Memory scratch(table.clip_sgd->workspace_bytes(n));
-    ClipSgdResult r{};
-    if constexpr (sizeof(T) == 4)
-      r = table.clip_sgd->f32(args, scratch.get(), runtime);
-    else
-      r = table.clip_sgd->f64(args, scratch.get(), runtime);
+    const std::size_t half = n / 2;  // in two pieces of one group
+    UpdatePiece<T> pieces[2] = {
+        {value.data(), grad.data(), {buffer.data()}, nullptr, half, 1, half, 0.1, 0.01, 0, INFINITY, 0, 0},
+        {value.data() + half,
+         grad.data() + half,
+         {buffer.data() + half},
+         nullptr,
+         n - half,
+         1,
+         n - half,
+         0.1,
+         0.01,
+         0,
+         INFINITY,
+         0,
+         0}};
+    UpdateArgs<T> args{pieces, 2, {}};
+    args.options.limit = 0.5;
+    args.options.grad_scale = 1;
+    args.options.clip = Clip::norm;
+    const UpdateResult r = updated(*table.clip_sgd, args, ClipSgdRule{0.9, 0, true, false}, runtime);
     worst = std::fmax(worst, std::fmax(off(value, want), std::fabs(r.norm - norm) / (norm + 1e-30)));
   }
   return worst;
+}
+
+// One piece, no clipping: adam with the largest squares, rmsprop with momentum and mean.
+template <class T>
+double adam_of(const Table& table, const Runtime& runtime) {
+  constexpr std::size_t n = 1003;
+  auto value = random<T>(n, 1), mean = random<T>(n, 2), square = random<T>(n, 3), largest = random<T>(n, 4);
+  const auto grad = random<T>(n, 5);
+  std::vector<double> want(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    square[i] *= square[i];
+    largest[i] *= largest[i];
+    const double g = grad[i] + 0.01 * value[i], m = 0.9 * mean[i] + 0.1 * g, s = 0.99 * square[i] + 0.01 * g * g;
+    want[i] = value[i] - 0.1 * (2 * m) / (3 * std::sqrt(std::fmax(s, static_cast<double>(largest[i]))) + 1e-3);
+  }
+  UpdatePiece<T> piece{value.data(),
+                       grad.data(),
+                       {mean.data(), square.data(), largest.data()},
+                       nullptr,
+                       n,
+                       1,
+                       n,
+                       0.1,
+                       0.01,
+                       0,
+                       INFINITY,
+                       0,
+                       0};
+  UpdateArgs<T> args{&piece, 1, {}};
+  args.options.grad_scale = 1;
+  updated(*table.adam, args, AdamRule{0.9, 0.99, 1e-3, 2, 3}, runtime);
+  return off(value, want);
+}
+
+template <class T>
+double rmsprop_of(const Table& table, const Runtime& runtime) {
+  constexpr std::size_t n = 1003;
+  auto value = random<T>(n, 1), square = random<T>(n, 2), buffer = random<T>(n, 3), mean = random<T>(n, 4);
+  const auto grad = random<T>(n, 5);
+  std::vector<double> want(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    square[i] = square[i] * square[i] + 1;
+    const double s = 0.9 * square[i] + 0.1 * grad[i] * grad[i], m = 0.9 * mean[i] + 0.1 * grad[i];
+    want[i] = value[i] - 0.1 * (0.5 * buffer[i] + grad[i] / (std::sqrt(s - m * m) + 1e-3));
+  }
+  UpdatePiece<T> piece{value.data(),
+                       grad.data(),
+                       {square.data(), buffer.data(), mean.data()},
+                       nullptr,
+                       n,
+                       1,
+                       n,
+                       0.1,
+                       0,
+                       0,
+                       INFINITY,
+                       0,
+                       0};
+  UpdateArgs<T> args{&piece, 1, {}};
+  args.options.grad_scale = 1;
+  updated(*table.rmsprop, args, RmspropRule{0.9, 1e-3, 0.5}, runtime);
+  return off(value, want);
 }
 
 template <class T>
@@ -168,6 +254,8 @@ double cg_of(const Table& table, const Runtime& runtime) {
     return in_double ? name##_of<double>(table, runtime) : name##_of<float>(table, runtime); \
   }
 PYASR_BOTH(clip_sgd)
+PYASR_BOTH(adam)
+PYASR_BOTH(rmsprop)
 PYASR_BOTH(softmax)
 PYASR_BOTH(ctc)
 PYASR_BOTH(cg)

@@ -11,6 +11,8 @@ namespace pyasr::cpu::PYASR_ISA {
 extern const Probe probe;
 extern const Cg cg;
 extern const ClipSgd clip_sgd;
+extern const Adam adam;
+extern const Rmsprop rmsprop;
 extern const Ctc ctc;
 extern const Align align;
 extern const Greedy greedy;
@@ -29,6 +31,8 @@ const Table table = {PYASR_STRING(PYASR_ISA),
                      &probe,
                      &cg,
                      &clip_sgd,
+                     &adam,
+                     &rmsprop,
                      &ctc,
                      &align,
                      &greedy,

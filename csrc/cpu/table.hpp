@@ -1,5 +1,6 @@
 // One table of kernels per instruction set. A new family adds its struct here and in table.cpp.
 #pragma once
+#include "pyasr/adam.hpp"
 #include "pyasr/align.hpp"
 #include "pyasr/beam.hpp"
 #include "pyasr/cg.hpp"
@@ -11,6 +12,7 @@
 #include "pyasr/lstm.hpp"
 #include "pyasr/mfcc.hpp"
 #include "pyasr/probe.hpp"
+#include "pyasr/rmsprop.hpp"
 #include "pyasr/rnn.hpp"
 #include "pyasr/softmax.hpp"
 #include "pyasr/spd.hpp"
@@ -23,6 +25,8 @@ struct Table {
   const Probe* probe;
   const Cg* cg;
   const ClipSgd* clip_sgd;
+  const Adam* adam;
+  const Rmsprop* rmsprop;
   const Ctc* ctc;
   const Align* align;
   const Greedy* greedy;

@@ -10,6 +10,28 @@
 
 #include "pyasr/clip_sgd.hpp"
 
+namespace pyasr {
+
+// One vector without segments, clipped by its norm, by value or not at all: what one launch takes.
+struct ClipSgdOptions {
+  double lr, momentum, dampening, weight_decay, limit, eps, grad_scale;
+  bool nesterov, decoupled;
+  bool first;  // the buffer holds nothing yet: it becomes g, without dampening
+  Clip clip;
+  NonFinite nonfinite;
+};
+
+template <class T>
+struct ClipSgdArgs {
+  T* value;       // [n] in and out
+  const T* grad;  // [n] may not overlap value or buffer
+  T* buffer;      // [n] momentum in and out, or null
+  std::size_t n;
+  ClipSgdOptions options;
+};
+
+}  // namespace pyasr
+
 namespace pyasr::cuda {
 
 // The gradient is cut into slots, whose sums of squares are added in a fixed order by every block. Slots depend on n

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from pyasr.ops._door import Door
-from pyasr.ops.clip_sgd import StepInfo, check
+from pyasr.ops._update import StepInfo
+from pyasr.ops.clip_sgd import check
 
 
 def _native() -> ModuleType:
@@ -157,19 +158,40 @@ def clip_sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     decoupled: bool = False,
-    clip: tuple[str, float] | None = None,
+    l1: float = 0.0,
+    proximal: bool = False,
+    clip: tuple[Any, ...] | None = None,
     eps: float = 0.0,
     grad_scale: float = 1.0,
     nonfinite: str = "skip",
+    sum_squares: float | None = None,
+    average: Any = None,
+    average_decay: float = 0.999,
+    segments: Any = None,
     threads: int | None = None,
 ) -> DeviceStepInfo:
-    """One launch on CuPy's current stream. nonfinite="raise" waits for it; everything else is decided on the device."""
+    """One launch on CuPy's current stream. nonfinite="raise" waits for it; everything else is decided on the device.
+
+    Takes one vector, clipped by its norm, by value or not at all; numpy, numba and cpp have the other options.
+    """
     door = CudaDoor("clip_sgd")
+    for name, option in (("sum_squares", sum_squares), ("average", average), ("segments", segments)):
+        if option is not None:
+            door.value_error(f"{name} must be None on a CUDA device, got {type(option).__name__}")
     value, grad, buffer = door.view("value", value), door.view("grad", grad), door.view("buffer", buffer)
-    kind, limit = check(
-        door, value, grad, lr, momentum, buffer, step, dampening, nesterov, weight_decay, decoupled, clip, eps, grad_scale,
-        nonfinite, threads,
+    if isinstance(value, (list, tuple)):
+        door.type_error(f"value must be a CUDA array, got {type(value).__name__}")
+    _, options = check(
+        door, value, grad, lr, momentum, buffer, step, dampening, nesterov, weight_decay, decoupled, l1, proximal, clip, eps,
+        grad_scale, nonfinite, None, None, average_decay, None, threads,
     )  # fmt: skip
+    kind, limit = options.clip.kind, options.clip.limit
+    if options.l1:
+        door.value_error(f"l1 must be 0.0 on a CUDA device, got {options.l1!r}")
+    if kind in ("adaptive", "max_change"):
+        door.value_error(f'clip must be None, ("norm", M) or ("value", v) on a CUDA device, got {clip!r}')
+    if options.clip.d is not None:
+        limit = 1 / math.sqrt(options.clip.d or max(value.size, 1))
     cupy, native = importlib.import_module("cupy"), _native()
     stream = cupy.cuda.get_current_stream()
     door.order(stream.ptr)

@@ -1,127 +1,87 @@
 """clip_sgd: clip a gradient and take one step of SGD with momentum, in place.
 
 Semantics follow torch.nn.utils.clip_grad_norm_ (eps=1e-6 is its rule exactly) or clip_grad_value_, then torch.optim.SGD.
+Clipping by "adaptive" follows Brock et al. 2021 with optax's constants, "max_change" Kaldi's UpdateNnetWithMaxChange.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from pyasr.ops._door import FLOATS, Door
+from pyasr.ops._door import Door
 from pyasr.ops._op import Row
-
-
-class StepInfo(NamedTuple):
-    """What one update did."""
-
-    norm: float  # of grad_scale * grad, before clipping
-    scale: float  # the factor of norm clipping, 1.0 when nothing was clipped
-    skipped: bool  # a gradient entry was NaN or infinite and nothing was written
+from pyasr.ops._update import Factors, Options, Piece, check_options, check_value, gradient, pieces_of, update
+from pyasr.ops._update import StepInfo as StepInfo
 
 
 def check(
     door: Door, value: Any, grad: Any, lr: Any, momentum: Any, buffer: Any, step: Any, dampening: Any, nesterov: Any,
-    weight_decay: Any, decoupled: Any, clip: Any, eps: Any, grad_scale: Any, nonfinite: Any, threads: Any,
-) -> tuple[str | None, float]:  # fmt: skip
-    """Raise for bad arguments; return the kind of clipping and its limit."""
-    door.array("value", value, FLOATS)
-    door.real("lr", lr)
+    weight_decay: Any, decoupled: Any, l1: Any, proximal: Any, clip: Any, eps: Any, grad_scale: Any, nonfinite: Any,
+    sum_squares: Any, average: Any, average_decay: Any, segments: Any, threads: Any,
+) -> tuple[list[Piece], Options]:  # fmt: skip
+    """Raise for bad arguments; return the pieces, whose one state is the buffer, and the common options."""
+    check_value(door, value)
+    options = check_options(
+        door, lr, weight_decay, clip, "eps", eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
+        decoupled=decoupled, l1=l1, proximal=proximal,
+    )  # fmt: skip
     door.real("momentum", momentum, 0.0)
     door.real("dampening", dampening)
-    door.real("weight_decay", weight_decay, 0.0)
-    door.real("eps", eps, 0.0)
-    door.real("grad_scale", grad_scale)
     door.boolean("nesterov", nesterov)
-    door.boolean("decoupled", decoupled)
     if step is not None:
         door.integer("step", step, 0, 2**63 - 1)
-    kind, limit = None, 0.0
-    if clip is not None:
-        wanted = 'clip must be None, ("norm", M) or ("value", v), got '
-        if not isinstance(clip, tuple) or len(clip) != 2:
-            door.type_error(wanted + type(clip).__name__)
-        kind = clip[0]
-        if not isinstance(kind, str):
-            door.type_error(f"{wanted}a pair with {type(kind).__name__}")
-        if kind not in ("norm", "value"):
-            door.value_error(f"{wanted}a pair with {kind!r}")
-        limit = door.real("clip[1]", clip[1], 0.0)
-    door.choice("nonfinite", nonfinite, ("skip", "raise", "propagate"))
     if nesterov and (momentum == 0 or dampening != 0):
         door.value_error("nesterov needs momentum above 0 and dampening 0")
-    door.threads(threads)
-    door.write("value", value, "P", value.dtype)
-    door.read("grad", grad, "P", value.dtype)
-    door.write("buffer", buffer, "P", value.dtype, optional=True)
-    door.no_overlap(value=value, grad=grad, buffer=buffer)
+    pieces = pieces_of(door, value, grad, {"buffer": buffer}, average, segments, options)
     if momentum != 0 and buffer is None:
         door.value_error("momentum needs a buffer, got None")
-    return kind, limit
-
-
-def norm_of(g: np.ndarray) -> float:
-    """‖g‖₂ in float64 that neither over- nor underflows; NaN or inf when an entry is."""
-    if g.size == 0:
-        return 0.0
-    largest = float(np.max(np.abs(g)))
-    if largest == 0 or not math.isfinite(largest):
-        return largest
-    return largest * math.sqrt(float(np.sum((g.astype(np.float64) / largest) ** 2)))
+    return pieces, options
 
 
 def clip_sgd(
-    value: np.ndarray,
-    grad: np.ndarray,
+    value: Any,
+    grad: Any,
     *,
     lr: float,
     momentum: float = 0.0,
-    buffer: np.ndarray | None = None,
+    buffer: Any = None,
     step: int | None = None,
     dampening: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
     decoupled: bool = False,
-    clip: tuple[str, float] | None = None,
+    l1: float = 0.0,
+    proximal: bool = False,
+    clip: tuple[Any, ...] | None = None,
     eps: float = 0.0,
     grad_scale: float = 1.0,
     nonfinite: str = "skip",
+    sum_squares: float | None = None,
+    average: Any = None,
+    average_decay: float = 0.999,
+    segments: np.ndarray | None = None,
     threads: int | None = None,
 ) -> StepInfo:
-    kind, limit = check(
-        Door("clip_sgd"), value, grad, lr, momentum, buffer, step, dampening, nesterov, weight_decay, decoupled, clip, eps,
-        grad_scale, nonfinite, threads,
+    door = Door("clip_sgd")
+    pieces, options = check(
+        door, value, grad, lr, momentum, buffer, step, dampening, nesterov, weight_decay, decoupled, l1, proximal, clip, eps,
+        grad_scale, nonfinite, sum_squares, average, average_decay, segments, threads,
     )  # fmt: skip
     # NumPy scalars have types of their own: 1 - np.uint64(2) wraps, a float32 would round the rest.
-    lr, momentum, dampening, weight_decay = float(lr), float(momentum), float(dampening), float(weight_decay)
-    eps, grad_scale = float(eps), float(grad_scale)
-    with np.errstate(all="ignore"):
-        norm, scale = norm_of(grad) * abs(grad_scale), 1.0
-        if not math.isfinite(norm) and nonfinite != "propagate":
-            if nonfinite == "raise":
-                raise ValueError(f"clip_sgd: grad must be finite, got a norm of {norm!r}")
-            return StepInfo(norm, 1.0, True)
-        if kind == "norm":
-            if math.isnan(norm):
-                scale = norm
-            elif limit < norm + eps:
-                scale = limit / (norm + eps)
-        g = grad.astype(np.float64) * (grad_scale * scale)
-        if kind == "value":
-            g = np.clip(g, -limit, limit)
-        p = value.astype(np.float64)
-        if decoupled:
-            p *= 1 - lr * weight_decay
-        else:
-            g += weight_decay * p
-        if buffer is not None:
-            m = g if step == 0 else momentum * buffer + (1 - dampening) * g
-            buffer[:] = m
-            g = g + momentum * m if nesterov else m
-        value[:] = p - lr * g
-    return StepInfo(norm, scale, False)
+    mu, damp = float(momentum), 1 - float(dampening)
+
+    def rule(p: np.ndarray, grad: np.ndarray, states: list[Any], f: Factors) -> None:
+        v, (m,) = p.astype(np.float64), states
+        g = gradient(v, grad, f)
+        if m is not None:
+            new = g if step == 0 else mu * m + damp * g
+            m[:] = new
+            g = g + mu * new if nesterov else new
+        p[:] = f.keep * v - f.lr * g
+
+    return update(door, pieces, options, rule)
 
 
 def example(rng: np.random.Generator, size: int, dtype: np.dtype) -> tuple[tuple, dict]:

@@ -91,7 +91,7 @@ def fit(
 
 
 def _first_order(
-    model: Layer, criterion: Callable[..., Any], group: Sequence[tuple[Any, ...]], optimizer: Sgd | Adam, at: Progress,
+    model: Layer, criterion: Callable[..., Any], group: Sequence[tuple[Any, ...]], optimizer: Optimizer, at: Progress,
     *, lr: float, seed: int, bptt: int,
 ) -> Step:  # fmt: skip
     total, count, frames = 0.0, 0, 0

@@ -123,7 +123,7 @@ def test_same_seed_same_bits_for_any_thread_count_and_other_seed_other_bits(data
         (
             ["train", "digits", "--set", "optimizer=adm"],
             2,
-            "options: optimizer: must be one of sgd, adam, hessian-free, got 'adm'",
+            "options: optimizer: must be one of sgd, adam, adamw, rmsprop, hessian-free, got 'adm'",
         ),
         (["train", "digits", "--config", "none.toml"], 1, "there is no file none.toml"),
         (["train", "digits", "--resume", "run"], 2, "SOURCE"),

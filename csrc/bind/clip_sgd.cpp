@@ -15,7 +15,8 @@ py::object clip_sgd(py::handle value, py::handle grad, py::handle lr, py::handle
                     py::handle grad_scale, py::handle nonfinite, py::handle sum_squares, py::handle average,
                     py::handle average_decay, py::handle segments, py::handle threads) {
   UpdateDoor door("clip_sgd", value);
-  door.common({lr, weight_decay, clip, eps, grad_scale, nonfinite, sum_squares, average_decay, threads, "eps"},
+  door.common({lr, weight_decay, clip, eps, grad_scale, nonfinite, sum_squares, average_decay, threads, "eps",
+               std::numeric_limits<double>::max()},
               decoupled, l1, proximal);
   ClipSgdRule rule{};
   rule.momentum = door.real_in("momentum", momentum, 0, std::numeric_limits<double>::max());

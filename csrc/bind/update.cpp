@@ -101,7 +101,7 @@ void UpdateDoor::common(const Common& c, py::handle decoupled, py::handle l1, py
         std::isnan(sum) || sum == HUGE_VAL ? sum : real_in("sum_squares", c.sum_squares, 0, most_real);
   }
   lr_ = real("lr", c.lr);
-  weight_decay_ = real_in("weight_decay", c.weight_decay, 0, most_real);
+  weight_decay_ = real_in("weight_decay", c.weight_decay, 0, c.most_decay);
   if (l1) l1_ = real_in("l1", l1, 0, most_real);
   options_.decoupled = boolean("decoupled", decoupled);
   options_.proximal = boolean("proximal", proximal);

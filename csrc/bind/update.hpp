@@ -16,6 +16,7 @@ class UpdateDoor : public Door {
   struct Common {
     py::handle lr, weight_decay, clip, eps, grad_scale, nonfinite, sum_squares, average_decay, threads;
     const char* eps_name = "clip_eps";
+    double most_decay = 1e6;  // of rules that square the gradient, which float32 could not hold
   };
   void common(const Common& c, py::handle decoupled = Py_False, py::handle l1 = {}, py::handle proximal = Py_False);
 

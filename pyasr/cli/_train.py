@@ -54,7 +54,11 @@ if TYPE_CHECKING:
 )
 @click.option("--hidden", type=click.IntRange(1, 8192), help="Units of each direction.")
 @click.option("--layers", type=click.IntRange(1, 64), help="Recurrent layers.")
-@click.option("--optimizer", type=click.Choice(["sgd", "adam", "hessian-free"]), help="[default: fits the model]")
+@click.option(
+    "--optimizer",
+    type=click.Choice(["sgd", "adam", "adamw", "rmsprop", "hessian-free"]),
+    help="[default: fits the model]",
+)
 @click.option("--batch-size", type=click.IntRange(1), help="Recordings per batch.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--checkpoint-every", type=click.IntRange(1), metavar="STEPS", help="[default: every 30 s]")

@@ -33,6 +33,8 @@ CLIP_WORDS = (
     '("max_change", per, total), got '
 )
 
+MOST_DECAY = 1e6  # of rules that square the gradient, which float32 could not hold
+
 
 class StepInfo(NamedTuple):
     """What one update did."""
@@ -123,6 +125,7 @@ def check_clip(door: Door, clip: Any) -> Clip:
 def check_options(
     door: Door, lr: Any, weight_decay: Any, clip: Any, eps_name: str, eps: Any, grad_scale: Any, nonfinite: Any,
     sum_squares: Any, average_decay: Any, threads: Any, *, decoupled: Any = False, l1: Any = 0.0, proximal: Any = False,
+    most_decay: float = math.inf,
 ) -> Options:  # fmt: skip
     """Raise for bad arguments that every update takes."""
     if sum_squares is not None:
@@ -132,7 +135,7 @@ def check_options(
         sum_squares = float(sum_squares)
     checked = Options(
         door.real("lr", lr),
-        door.real("weight_decay", weight_decay, 0.0),
+        door.real("weight_decay", weight_decay, 0.0, most_decay),
         door.real("l1", l1, 0.0),
         door.boolean("decoupled", decoupled),
         door.boolean("proximal", proximal),

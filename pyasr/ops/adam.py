@@ -13,7 +13,18 @@ import numpy as np
 
 from pyasr.ops._door import Door
 from pyasr.ops._op import Row
-from pyasr.ops._update import Factors, Options, Piece, StepInfo, check_options, check_value, gradient, pieces_of, update
+from pyasr.ops._update import (
+    MOST_DECAY,
+    Factors,
+    Options,
+    Piece,
+    StepInfo,
+    check_options,
+    check_value,
+    gradient,
+    pieces_of,
+    update,
+)
 
 
 class Numbers(NamedTuple):
@@ -35,7 +46,7 @@ def check(
     check_value(door, value)
     options = check_options(
         door, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
-        decoupled=decoupled,
+        decoupled=decoupled, most_decay=MOST_DECAY,
     )  # fmt: skip
     count = door.integer("step", step, 1, 2**53)
     b1, b2 = (door.real(name, x, 0.0, 1.0) for name, x in (("beta1", beta1), ("beta2", beta2)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from pyasr.ops._door import Door
 from pyasr.ops._op import Row
-from pyasr.ops._update import Factors, StepInfo, check_options, check_value, gradient, pieces_of, update
+from pyasr.ops._update import MOST_DECAY, Factors, StepInfo, check_options, check_value, gradient, pieces_of, update
 
 
 def rmsprop(
@@ -40,7 +40,8 @@ def rmsprop(
     door = Door("rmsprop")
     check_value(door, value)
     options = check_options(
-        door, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads
+        door, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
+        most_decay=MOST_DECAY,
     )  # fmt: skip
     a, e = door.real("alpha", alpha, 0.0, 1.0), door.real("eps", eps, 0.0)
     mu = door.real("momentum", momentum, 0.0)

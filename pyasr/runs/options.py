@@ -42,12 +42,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     bidirectional: bool = True
     stack: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3  # frames of 10 ms that lstm_ctc sees as one
 
-    optimizer: Literal["sgd", "adam", "hessian-free"]
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "hessian-free"]
     schedule: Literal[
         "constant", "warmup", "one_cycle", "cosine", "step", "exponential", "warmup_stable_decay", "plateau", "newbob"
     ] = "one_cycle"
     peak: Amount  # the largest learning rate
     momentum: Share = 0.9  # of sgd
+    weight_decay: Amount = 0.01  # of adamw
     clip: Amount  # the largest norm of a gradient; hessian-free knows neither clip nor peak
     damping: Annotated[float, msgspec.Meta(ge=1e-10, le=1e10)] = 1.0  # of hessian-free, the first one
     cg_iterations: Count = 250  # of hessian-free, at most, in every update

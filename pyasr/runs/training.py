@@ -20,7 +20,7 @@ from pyasr.batches import bucketed, pad
 from pyasr.checkpoint import Checkpoint, CheckpointError
 from pyasr.datasets import Corpus, Skipped, Utterance
 from pyasr.hessian_free import HessianFree
-from pyasr.optim import Adam, Sgd
+from pyasr.optim import Adam, AdamW, Optimizer, RmsProp, Sgd
 from pyasr.params import Params
 from pyasr.recognizer import CtcConfig, CtcRecognizer, WordConfig, WordRecognizer, load
 from pyasr.runs import plots
@@ -290,10 +290,14 @@ class _Training:
         self.saved = time.perf_counter()
 
 
-def _optimizer(params: Params, o: Options) -> Sgd | Adam | HessianFree:
+def _optimizer(params: Params, o: Options) -> Optimizer | HessianFree:
     match o.optimizer:
         case "adam":
             return Adam(params, clip=o.clip)
+        case "adamw":
+            return AdamW(params, clip=o.clip, weight_decay=o.weight_decay)
+        case "rmsprop":
+            return RmsProp(params, clip=o.clip)
         case "hessian-free":
             return HessianFree(
                 params, damping=o.damping, max_iterations=o.cg_iterations, curvature=o.curvature, seed=o.seed

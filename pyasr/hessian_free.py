@@ -57,9 +57,9 @@ class HessianFree:
 
     damping is the first λ. It grows by 3/2 where f gave less than a quarter of what q promised, or is not finite, shrinks by 2/3
     where f gave more than three quarters, and stays within 1e-10 and 1e10. max_iterations bounds CG, which else ends by Martens'
-    rule: the last k = max(10, i/10) of i iterations lowered q by less than a share k·martens_eps. curvature is the share of the
-    batches that G is formed of, drawn for every update from the stream ("curvature", seed, update); it is their activations that
-    are kept in memory.
+    rule: the last k = max(10, i/10) of i iterations lowered q by less than a share k·martens_eps, or martens_eps with
+    scale_by_k=False. curvature is the share of the batches that G is formed of, drawn for every update from the stream
+    ("curvature", seed, update); it is their activations that are kept in memory.
 
     CG begins at 0.95 of its last solution and is preconditioned by (Σ ḡ² + λ)^(3/4): the squared mean gradients of the batches,
     weighted by their shares of the utterances. Of its iterates (the fifth, then each 1.3 times as far, and the last) the last one
@@ -86,7 +86,7 @@ class HessianFree:
 
     def __init__(
         self, params: Params, *, damping: float = 1.0, max_iterations: int = 250, curvature: float = 1.0,
-        martens_eps: float = 5e-4, seed: int = 0,
+        martens_eps: float = 5e-4, scale_by_k: bool = True, seed: int = 0,
     ) -> None:  # fmt: skip
         door = Door("HessianFree")
         self.params = params
@@ -95,6 +95,7 @@ class HessianFree:
         if not self.curvature:
             door.value_error("curvature must be above 0, got 0.0")
         self.martens_eps = door.real("martens_eps", martens_eps, 0.0)
+        self.scale_by_k = door.boolean("scale_by_k", scale_by_k)
         self.seed = door.integer("seed", seed, -(2**127), 2**127)
         first = door.real("damping", damping, *DAMPING_LIMITS)
         xp = params.ops.xp
@@ -117,7 +118,7 @@ class HessianFree:
         solution, info = params.ops.cg(
             quadratic.product, -grad, WARM_START * state["solution"].astype(np.float64), M=lambda v: v / diagonal,
             maxiter=self.max_iterations, damping=damping, stop="martens", martens_eps=self.martens_eps,
-            callback=iterates.see,
+            scale_by_k=self.scale_by_k, callback=iterates.see,
         )  # fmt: skip
         f = _Along(model, criterion, batches)
         try:

@@ -199,7 +199,8 @@ def test_every_utterance_doubled_changes_nothing(backend, kind, how):
 
 def test_what_cg_is_asked():
     model, criterion, batches = built("ctc")
-    optimizer, spy = HessianFree(model.params, damping=2.0, max_iterations=7, martens_eps=1e-3), watched(model)
+    options = {"max_iterations": 7, "martens_eps": 1e-3, "scale_by_k": False}
+    optimizer, spy = HessianFree(model.params, damping=2.0, **options), watched(model)
     optimizer.step(model, criterion, batches)
     np.testing.assert_array_equal(optimizer.state["solution"], spy.iterates[0][-1])
     damping = optimizer.state["damping"][0]
@@ -210,6 +211,7 @@ def test_what_cg_is_asked():
     first, second = spy.calls
     assert first["damping"] == 2 and second["damping"] == damping
     assert second["stop"] == "martens" and second["martens_eps"] == 1e-3 and second["maxiter"] == 7
+    assert second["scale_by_k"] is False
     assert not first["x0"].any()
     np.testing.assert_array_equal(second["x0"], 0.95 * spy.iterates[0][-1])
     np.testing.assert_array_equal(second["b"], -grad)
@@ -458,6 +460,7 @@ def test_the_loop_ends_where_f_stays_not_finite():
         ({"curvature": 0.0}, ValueError, "HessianFree: curvature must be above 0"),
         ({"curvature": 1.1}, ValueError, "HessianFree: curvature must lie in"),
         ({"martens_eps": -1.0}, ValueError, "HessianFree: martens_eps must be at least"),
+        ({"scale_by_k": 1}, TypeError, "HessianFree: scale_by_k must be True or False"),
         ({"seed": 0.5}, TypeError, "HessianFree: seed must be an integer"),
     ],
 )

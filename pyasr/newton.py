@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from pyasr.ops import backend
 from pyasr.ops._door import FLOATS, INT32, Door
+from pyasr.ops.cg import norm_of
 
 
 def cg(
@@ -142,9 +144,10 @@ def newton_step(
     ==========  =============  ========================  ================================
 
     The step d solves H d = −∇ with the full Hessian H = XᵀWX/N + l2, by conjugate gradients over products with it: it is
-    never formed nor inverted, and may be singular (equal columns, softmax without l2): d is then one of the solutions. rtol is
-    that of the solver; the square of the condition of x enters. theta + scale·d is returned, where scale starts at 1 and is
-    halved until the objective falls enough, so no step goes up.
+    never formed nor inverted, and may be singular (equal columns, softmax without l2): d is then one of the solutions. The units
+    of the columns of x make no difference to the solver, whose relative tolerance is rtol; the square of the condition that is
+    left without them enters. theta + scale·d is returned, where scale starts at 1 and is halved until the objective falls
+    enough, so no step goes up.
 
     For linear regression one step from anywhere is the least squares solution. For logistic and softmax regression a few steps
     are enough; without l2 separable classes have no minimum, and every step goes on towards infinity.
@@ -184,23 +187,26 @@ def newton_step(
 
     def objective(at: np.ndarray) -> float:
         with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long is halved
-            return float(loss(rows @ at.T, y)[0].mean() + l2 / 2 * (at * at).sum())
+            return float(loss(rows @ at.T, y)[0].mean() + (l2 / 2 * (at * at).sum() if l2 else 0.0))
 
     _, slope, curvature, diagonal = loss(rows @ theta.T, y)
     grad = slope.T @ rows / len(rows) + l2 * theta
 
-    def product(v: np.ndarray) -> np.ndarray:
-        v = v.reshape(shape)
-        return (curvature(rows @ v.T).T @ rows / len(rows) + l2 * v).ravel()
+    # The unknowns are d times the roots of the diagonal of H, so that the solver sees no units: it judges what is singular.
+    largest = np.abs(rows).max(0)
+    largest = np.where(largest > 0, largest, 1.0)
+    mean_square = diagonal.T @ np.square(rows / largest) / len(rows)
+    root = np.hypot(largest * np.sqrt(mean_square), math.sqrt(l2))
+    unit = np.divide(1.0, root, out=np.ones_like(root), where=root > 0)
 
-    scale = diagonal.T @ (rows * rows) / len(rows) + l2
-    inverse = np.divide(1.0, scale, out=np.ones_like(scale), where=scale > 0).ravel()
-    step, code = cg(product, -grad.ravel(), rtol=rtol, M=lambda v: inverse * v)
-    before, norm, step = objective(theta), float(np.linalg.norm(grad)), step.reshape(shape)
-    down, slack = (
-        float((grad * step).sum()),
-        4 * np.finfo(np.float64).eps,
-    )  # of a sum: at the minimum values only differ in it
+    def product(v: np.ndarray) -> np.ndarray:
+        v = unit * v.reshape(shape)
+        return (unit * (curvature(rows @ v.T).T @ rows / len(rows) + l2 * v)).ravel()
+
+    solution, code = cg(product, -(unit * grad).ravel(), rtol=rtol)
+    before, norm, step = objective(theta), norm_of(grad.ravel()), unit * solution.reshape(shape)
+    down = float((grad * step).sum())
+    slack = 4 * np.finfo(np.float64).eps  # of a sum: at the minimum values only differ in it
     share = 1.0
     for _ in range(60):
         after = objective(theta + share * step)

@@ -39,14 +39,27 @@ def test_one_step_is_ridge_regression():
     np.testing.assert_allclose(theta, np.linalg.solve(x.T @ x / 60 + 0.3 * np.eye(4), x.T @ y / 60), rtol=1e-10)
 
 
-def test_columns_of_any_scale():
-    """The preconditioner undoes scales; an inverse of the Hessian would see a condition of 1e20."""
+@pytest.mark.parametrize(
+    "units", [(1e-5, 1e5, 1.0), (1e-9, 1e9, 1.0), (1e-160, 1e160, 1.0), (1e300, 1e300, 1e300), (1e-300,) * 3]
+)
+def test_units_of_columns_make_no_difference(units):
+    """The Hessian has a condition of 1e20 and more, the smallest of its entries vanish and the largest are infinite."""
     x, rng = table()
-    x = x * [1e-5, 1.0, 1e5, 1.0]
-    y = x @ [2e5, 1.0, 3e-5, 4.0] + 0.1 * rng.standard_normal(60)
-    theta, info = pyasr.newton_step(np.zeros(4), x, y)
-    np.testing.assert_allclose(theta, np.linalg.lstsq(x, y, rcond=None)[0], rtol=1e-8)
-    assert info.cg == 0
+    y = x @ [2.0, 1.0, 3.0, 4.0] + 0.1 * rng.standard_normal(60)
+    want, scale = np.linalg.lstsq(x, y, rcond=None)[0], np.array([*units, 1.0])
+    theta, info = pyasr.newton_step(np.zeros(4), x * scale, y)
+    np.testing.assert_allclose(theta * scale, want, rtol=1e-8)
+    assert info.cg == 0 and math.isfinite(info.norm)
+
+
+@pytest.mark.parametrize("model", ["logistic", "softmax"])
+def test_units_of_columns_make_no_difference_to_classes(model):
+    x, y, theta = labelled(model)
+    scale, other = np.array([1e-9, 1e9, 1.0, 1e-3]), theta
+    for _ in range(4):
+        theta, info = pyasr.newton_step(theta, x, y, model)
+        other, same = pyasr.newton_step(other, x * scale, y, model)
+        assert (same.cg, same.scale) == (info.cg, info.scale) and same.value == pytest.approx(info.value, rel=1e-9)
 
 
 def test_a_singular_hessian_has_a_solution_all_the_same():

@@ -21,7 +21,7 @@ constexpr long group = 32;
 // What a block of one piece is updated by. `rule` is up to the rule.
 template <class T>
 struct Steps {
-  T scale, limit, lr, keep, decay, l1, rule[6];
+  T scale, limit, lr, keep, shrink, decay, l1, rule[6];
 };
 
 template <class T>
@@ -51,7 +51,8 @@ void update_block(T* value, const T* grad, T* const* state, std::size_t n, const
     g = g < -s.limit ? Vec<T>{} - s.limit : g;
     g = g + s.decay * p;
     if constexpr (Rule::l1) g += p > 0 ? Vec<T>{} + s.l1 : p < 0 ? Vec<T>{} - s.l1 : Vec<T>{};
-    p = s.keep * p - s.lr * Rule::template step<Vec<T>>(g, v, s.rule);
+    // not (keep - shrink) * p: rounded once, that would be off the same way in every step
+    p = s.keep * p - (s.shrink * p + s.lr * Rule::template step<Vec<T>>(g, v, s.rule));
   };
   std::size_t i = 0;
   for (; i + U * L <= n; i += U * L)
@@ -170,7 +171,8 @@ struct Updater {
     s.scale = static_cast<T>(factor[piece] * o.grad_scale);
     s.limit = static_cast<T>(p.limit);
     s.lr = static_cast<T>(p.lr * change[piece]);
-    s.keep = static_cast<T>(o.decoupled ? 1 - p.lr * p.decay : 1);
+    s.keep = 1;
+    s.shrink = static_cast<T>(o.decoupled ? p.lr * p.decay : 0);
     s.decay = static_cast<T>(o.decoupled ? 0 : p.decay);
     s.l1 = static_cast<T>(o.proximal ? 0 : p.l1);
     for (int i = 0; i < 6; ++i) s.rule[i] = static_cast<T>(rule[i]);
@@ -184,7 +186,7 @@ struct Updater {
     const Place w = place(b);
     const UpdatePiece<T>& p = a.pieces[w.piece];
     Steps<T> s = steps_of(w.piece);
-    s.keep = 0;
+    s.keep = s.shrink = 0;
     s.lr = -1;
     double total = 0;
     for (std::size_t i = 0; i < w.n; i += some) {

@@ -25,17 +25,17 @@ def adam() -> Callable[..., Any]:
         return s[i]
 
     @jit
-    def step_plain(p, g, m, s, scale, limit, lr, keep, decay, l1, b):  # type: ignore[no-untyped-def]
+    def step_plain(p, g, m, s, scale, limit, lr, keep, shrink, decay, l1, b):  # type: ignore[no-untyped-def]
         for i in range(p.size):
             square = moments(p, g, m, s, i, scale, limit, decay, l1, b)
-            p[i] = keep * p[i] - lr * (m[i] * b[3] / (np.sqrt(square) * b[4] + b[5]))
+            p[i] = keep * p[i] - (shrink * p[i] + lr * (m[i] * b[3] / (np.sqrt(square) * b[4] + b[5])))
 
     @jit
-    def step_largest(p, g, m, s, most, scale, limit, lr, keep, decay, l1, b):  # type: ignore[no-untyped-def]
+    def step_largest(p, g, m, s, most, scale, limit, lr, keep, shrink, decay, l1, b):  # type: ignore[no-untyped-def]
         for i in range(p.size):
             square = moments(p, g, m, s, i, scale, limit, decay, l1, b)
             most[i] = square if not square <= most[i] else most[i]
-            p[i] = keep * p[i] - lr * (m[i] * b[3] / (np.sqrt(most[i]) * b[4] + b[5]))
+            p[i] = keep * p[i] - (shrink * p[i] + lr * (m[i] * b[3] / (np.sqrt(most[i]) * b[4] + b[5])))
 
     def twin(
         value: Any,

@@ -18,16 +18,16 @@ def clip_sgd() -> Callable[..., Any]:
     jit, gradient, norm = compiled()
 
     @jit
-    def step_plain(p, g, scale, limit, lr, keep, decay, l1):  # type: ignore[no-untyped-def]
+    def step_plain(p, g, scale, limit, lr, keep, shrink, decay, l1):  # type: ignore[no-untyped-def]
         for i in range(p.size):
-            p[i] = keep * p[i] - lr * gradient(g[i], p[i], scale, limit, decay, l1)
+            p[i] = keep * p[i] - (shrink * p[i] + lr * gradient(g[i], p[i], scale, limit, decay, l1))
 
     @jit
-    def step_momentum(p, g, m, scale, limit, lr, keep, decay, l1, momentum, damp, first, nesterov):  # type: ignore[no-untyped-def]
+    def step_momentum(p, g, m, scale, limit, lr, keep, shrink, decay, l1, momentum, damp, first, nesterov):  # type: ignore[no-untyped-def]
         for i in range(p.size):
             d = gradient(g[i], p[i], scale, limit, decay, l1)
             m[i] = d if first else momentum * m[i] + damp * d
-            p[i] = keep * p[i] - lr * (d + momentum * m[i] if nesterov else m[i])
+            p[i] = keep * p[i] - (shrink * p[i] + lr * (d + momentum * m[i] if nesterov else m[i]))
 
     def twin(
         value: Any,

@@ -23,10 +23,10 @@ def compiled() -> Compiled:
     """Imports Numba."""
     import numba
 
-    # Sums may be reordered into registers; NaN and infinity keep their meaning.
-    jit = numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+    # Only sums may be reordered, into registers; NaN and infinity keep their meaning.
+    jit = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 
-    @jit
+    @numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
     def sum_squares_of(g: np.ndarray) -> float:
         total = 0.0
         for i in range(g.size):

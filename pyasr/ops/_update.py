@@ -85,12 +85,16 @@ class Piece:
 
 
 class Factors(NamedTuple):
-    """What a rule does with a piece: g = clamp(scale * grad, ±limit) + decay * p + l1 * sign(p), p = keep * p - lr * rule(g)."""
+    """What a rule does with a piece.
+
+    g = clamp(scale * grad, ±limit) + decay * p + l1 * sign(p)      p = keep * p - (shrink * p + lr * rule(g))
+    """
 
     scale: float
     limit: float
     lr: float
-    keep: float
+    keep: float  # 1, or 0 to have the step alone
+    shrink: float
     decay: float
     l1: float
 
@@ -334,15 +338,15 @@ def _update(door: Door, pieces: list[Piece], o: Options, step: Step, norm: Norm)
             grads[i] = (grad * factors[:, None]).reshape(-1)
             applied += factors.tolist()
 
-    def factors_of(i: int, lr: float, keep: float) -> Factors:
+    def factors_of(i: int, lr: float, keep: float, shrink: float) -> Factors:
         p = pieces[i]
         decay, l1 = 0.0 if o.decoupled else o.weight_decay * p.decay, 0.0 if o.proximal else o.l1 * p.decay
-        return Factors(float(scales[i]) * o.grad_scale, float(limits[i]), lr, keep, decay, l1)
+        return Factors(float(scales[i]) * o.grad_scale, float(limits[i]), lr, keep, shrink, decay, l1)
 
     if o.clip.kind == "max_change":
         for i, p in enumerate(pieces):  # the steps themselves, lr apart: from zero with a rate of -1
             away = p.value.copy()
-            step(away, p.grad, [None if s is None else s.copy() for s in p.states], factors_of(i, -1.0, 0.0))
+            step(away, p.grad, [None if s is None else s.copy() for s in p.states], factors_of(i, -1.0, 0.0, 0.0))
             changes[i] = norm_of(away) * abs(o.lr * p.lr)
         scales_of_change = np.array([above(o.clip.limit, c) for c in changes.tolist()])
         scales_of_change *= above(o.clip.total, norm_of(scales_of_change * changes))
@@ -350,8 +354,8 @@ def _update(door: Door, pieces: list[Piece], o: Options, step: Step, norm: Norm)
 
     for i, p in enumerate(pieces):
         lr = o.lr * p.lr
-        keep = 1 - lr * (o.weight_decay * p.decay) if o.decoupled else 1.0
-        step(p.value, grads[i], p.states, factors_of(i, lr * float(changes[i]), keep))
+        by = lr * (o.weight_decay * p.decay) if o.decoupled else 0.0
+        step(p.value, grads[i], p.states, factors_of(i, lr * float(changes[i]), 1.0, by))
         if o.proximal:
             shrink(p.value, abs(lr) * float(changes[i]) * o.l1 * p.decay)
         if p.average is not None:

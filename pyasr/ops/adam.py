@@ -96,7 +96,7 @@ def adam(
         s[:] = new_s = n.beta2 * s.astype(np.float64) + (1 - n.beta2) * g * g
         if most is not None:
             most[:] = new_s = np.maximum(most, new_s)
-        p[:] = f.keep * v - f.lr * (new_m * n.unbias1) / (np.sqrt(new_s) * n.unbias2 + n.eps)
+        p[:] = f.keep * v - (f.shrink * v + f.lr * (new_m * n.unbias1) / (np.sqrt(new_s) * n.unbias2 + n.eps))
 
     return update(door, pieces, options, rule)
 

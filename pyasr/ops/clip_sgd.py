@@ -79,7 +79,7 @@ def clip_sgd(
             new = g if step == 0 else mu * m + damp * g
             m[:] = new
             g = g + mu * new if nesterov else new
-        p[:] = f.keep * v - f.lr * g
+        p[:] = f.keep * v - (f.shrink * v + f.lr * g)
 
     return update(door, pieces, options, rule)
 

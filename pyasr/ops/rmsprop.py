@@ -69,7 +69,7 @@ def rmsprop(
         g = g / (np.sqrt(power) + e)
         if m is not None:
             m[:] = g = mu * m + g
-        p[:] = f.keep * v - f.lr * g
+        p[:] = f.keep * v - (f.shrink * v + f.lr * g)
 
     return update(door, pieces, options, rule)
 

@@ -148,8 +148,8 @@ class Sgd(Optimizer):
     """Stochastic gradient descent with momentum, the gradient's norm clipped: the row clip_sgd.
 
     optimizer.step(lr) updates params.value by params.grad, times grad_scale when that is given: one over the number of utterances
-    makes a mean of a sum. `state` holds the momentum buffer. The options are those of pyasr.clip_sgd; clip, segments and ema are
-    described at Optimizer.
+    makes a mean of a sum. `state` holds the momentum buffer, where there is momentum. The options are those of pyasr.clip_sgd;
+    clip, segments and ema are described at Optimizer.
 
     Raises ValueError and TypeError for a bad option.
 
@@ -181,15 +181,15 @@ class Sgd(Optimizer):
         }
         if nesterov and (momentum == 0 or dampening != 0):
             door.value_error("nesterov needs momentum above 0 and dampening 0")
-        self._vectors(momentum=True)
-        if dampening:  # the first step has none
+        self._vectors(momentum=momentum != 0)
+        if momentum and dampening:  # the first step has none
             self.state["count"] = params.ops.xp.zeros(1, params.dtype)
 
     def step(self, lr: float, grad_scale: float = 1.0) -> StepInfo:
         """One update of params.value by grad_scale · params.grad; a gradient that is not finite changes nothing."""
         p, count = self.params, self.state.get("count")
         info: StepInfo = p.ops.clip_sgd(
-            p.value, p.grad, buffer=self.state["momentum"], step=None if count is None else int(count[0]),
+            p.value, p.grad, buffer=self.state.get("momentum"), step=None if count is None else int(count[0]),
             **self.options, **self._common(lr, grad_scale),
         )  # fmt: skip
         if count is not None and not info.skipped:

@@ -65,6 +65,9 @@ class HessianFree:
     weighted by their shares of the utterances. Of its iterates (the fifth, then each 1.3 times as far, and the last) the last one
     before which f gets no lower is taken; a line search by Armijo's rule scales it.
 
+    Where f or its gradient is not finite the update is skipped: weights stay, λ grows. One utterance that cannot be aligned is
+    enough for that with `Ctc(ops, zero_infinity=False)`.
+
     `state` holds vectors and numbers, as those of Sgd and Adam.
 
     Raises TypeError and ValueError naming the argument.
@@ -105,6 +108,8 @@ class HessianFree:
         """One update of params.value by batches (x [T, B, F], lengths [B], *targets). The state says where CG begins and which
         of them give the curvature. What is raised in between leaves weights and state as they were."""
         params, xp, state = self.params, self.params.ops.xp, self.state
+        if model.params is not params:
+            Door("HessianFree").value_error("model must have the params that HessianFree was made for, got others")
         number, damping = int(state["count"][0]), float(state["damping"][0])
         quadratic = Quadratic(model, criterion, batches, self._drawn(number, len(batches)))
         loss, grad = quadratic.loss, quadratic.grad

@@ -66,7 +66,8 @@ def fit(
     HessianFree makes its update by all utterances of the `accumulate` batches, in evaluation mode: dropout, bptt and
     learning_rate have no part in it, and the `lr` of a Step is the factor that its line search found.
 
-    A step whose gradient is not finite is skipped; FloatingPointError after `max_skipped` of them in a row.
+    A step whose gradient is not finite is skipped, and one of HessianFree whose loss is not; FloatingPointError after
+    `max_skipped` of them in a row.
     """
     at = Progress() if progress is None else progress
     while at.epoch < epochs:
@@ -80,7 +81,7 @@ def fit(
             at.batch, at.step, at.skipped = at.batch + len(group), at.step + 1, at.skipped + 1 if done.skipped else 0
             if at.skipped > max_skipped:
                 raise FloatingPointError(
-                    f"the gradient was not finite in {at.skipped} steps in a row; stopped at step {done.step}"
+                    f"the loss or its gradient was not finite in {at.skipped} steps in a row; stopped at step {done.step}"
                 )
             on_step(done)
         ended = on_epoch(at.epoch)

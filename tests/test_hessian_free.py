@@ -446,9 +446,31 @@ def test_the_loop_learns_with_it(backend, kind):
 def test_the_loop_ends_where_f_stays_not_finite():
     model, batches, _ = least_squares()
     given = [(np.ascontiguousarray(x[None]), np.full(len(x), 1, "i4"), targets[None]) for x, _, targets in batches]
-    with pytest.raises(FloatingPointError, match="in 3 steps in a row"):
+    with pytest.raises(FloatingPointError, match="the loss or its gradient was not finite in 3 steps in a row"):
         fit(model, Squares(limit=0.0), lambda epoch, first: iter(given), HessianFree(model.params), epochs=9,
             learning_rate=lambda step: 1.0, max_skipped=2)  # fmt: skip
+
+
+def test_an_utterance_that_cannot_be_aligned_is_left_out_unless_it_is_wanted():
+    model, criterion, batches = built("ctc")
+    x, lengths, labels = batches[0]
+    batches[0] = x, np.where(np.arange(len(lengths)) == 0, 1, lengths).astype("i4"), labels
+    step = HessianFree(model.params).step(model, criterion, batches)
+    assert not step.skipped and step.after == objective(model, criterion, batches) < step.loss
+    strict, before = Ctc(model.params.ops, zero_infinity=False), model.params.value.copy()
+    step = HessianFree(model.params).step(model, strict, batches)
+    assert step.skipped and step.loss == math.inf
+    np.testing.assert_array_equal(model.params.value, before)
+
+
+def test_a_model_with_other_params_is_refused():
+    model, criterion, batches = built("words")
+    other = built("words")[0]
+    before = [m.params.value.copy() for m in (model, other)]
+    with pytest.raises(ValueError, match="HessianFree: model must have the params that HessianFree was made for"):
+        HessianFree(other.params).step(model, criterion, batches)
+    for was, m in zip(before, (model, other), strict=True):
+        np.testing.assert_array_equal(was, m.params.value)
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,14 @@ def test_systems_of_any_scale(column, dtype, exponent):
 
 
 @every_column
+def test_a_residual_at_the_end_of_the_range(column):
+    b = np.array([1e308, 1e308, 0.0])
+    x, info = cg(column, np.diag([10.0, 20.0, 30.0]), b)
+    assert info == 0
+    np.testing.assert_allclose(x, [1e307, 5e306, 0.0], rtol=1e-4)
+
+
+@every_column
 @pytest.mark.parametrize("form", FORMS)
 def test_callback_sees_every_iteration(column, form):
     A, b = problem(60, 100, "float64")
@@ -258,6 +266,9 @@ def test_products_are_checked(column):
         cg(column, lambda v: v[:, None], b)
     with pytest.raises(TypeError, match=r"^cg: A must return float32 or float64 numbers, got complex128$"):
         cg(column, lambda v: v * 1j, b)
+    swapped = b.dtype.newbyteorder()
+    with pytest.raises(TypeError, match=rf"^cg: A must return float32 or float64 numbers, got {swapped.str}$"):
+        cg(column, lambda v: v.astype(swapped), b)
     with pytest.raises(ValueError, match=r"^cg: M must return shape \(3,\), got \(2,\)$"):
         cg(column, np.eye(3), b, M=lambda v: v[:2])
     with pytest.raises(

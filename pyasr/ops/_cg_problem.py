@@ -30,7 +30,8 @@ def operator(door: Door, name: str, A: Any, n: int) -> Product:
     def product(v: np.ndarray) -> np.ndarray:
         y = np.asarray(call(v.copy()))  # a copy: whatever the callee does to it is its own business
         if y.dtype not in FLOATS:
-            door.type_error(f"{name} must return float32 or float64 numbers, got {y.dtype.name}")
+            got = y.dtype.name if y.dtype.isnative else y.dtype.str
+            door.type_error(f"{name} must return float32 or float64 numbers, got {got}")
         if y.shape != (n,):
             door.value_error(f"{name} must return shape ({n},), got {y.shape}")
         return y

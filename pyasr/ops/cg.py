@@ -148,7 +148,7 @@ def solve(o: Problem, steps: Steps, work: np.dtype, where: str) -> tuple[np.ndar
     operator_norm = 0.0  # the largest |A p| / ‖p‖ seen, a lower bound of ‖A‖
     while True:
         # One run on the correction, in units of about ‖b − A x‖.
-        unit = math.ldexp(1.0, math.frexp(length)[1])
+        unit = math.ldexp(1.0, min(math.frexp(length)[1], 1023))
         r, p, r_before = (true / unit).astype(work), np.zeros(n, work), np.zeros(n, work)
         rr, rz, info, stopped = _dot(r, r), 1.0, 0, False
         low, lowest = rr, x.copy()  # the smallest residual of the run and its x

@@ -34,6 +34,8 @@ const Check checks[] = {
     {"hmm float64", selfcheck::hmm, true, 1e-12},
     {"cg float32", selfcheck::cg, false, 1e-6},
     {"cg float64", selfcheck::cg, true, 1e-6},  // both are asked for that residual
+    {"spd float32", selfcheck::spd, false, 1e-6},
+    {"spd float64", selfcheck::spd, true, 1e-15},
     {"lstm float32", selfcheck::lstm, false, 5e-6},
     {"lstm float64", selfcheck::lstm, true, 1e-7},  // central differences
     {"gru float32", selfcheck::gru, false, 5e-6},

@@ -48,6 +48,7 @@ double ctc(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double decode(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double hmm(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double cg(const cpu::Table& table, const Runtime& runtime, bool in_double);
+double spd(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double lstm(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double gru(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double rnn(const cpu::Table& table, const Runtime& runtime, bool in_double);

@@ -45,7 +45,7 @@ PYASR_INLINE V root(V x) {
 
 // s -= rows times other', R rows of entries [0, K); a register is loaded for every two multiply-adds.
 template <int R, class V>
-PYASR_INLINE void subtract_products(V (&s)[R][quad], const V* rows, long stride, const V* other, long other_stride,
+PYASR_INLINE void subtract_products(V (*s)[quad], const V* rows, long stride, const V* other, long other_stride,
                                     long K) {
   for (long k = 0; k < K; ++k) {
     V b[quad];
@@ -97,7 +97,7 @@ void factor(V* L, V* inverse, V* pivot, long Q) {
     for (int r = 0; r < quad; ++r)
       for (int c = 0; c < quad; ++c) s[r][c] = rows[r * stride + at + c];
     for (int first = 0; first < quad; first += R)
-      subtract_products<R>(reinterpret_cast<V(&)[R][quad]>(s[first]), rows + first * stride, stride, rows, stride, at);
+      subtract_products<R>(s + first, rows + first * stride, stride, rows, stride, at);
 #pragma GCC unroll 4
     for (int c = 0; c < quad; ++c) {
 #pragma GCC unroll 4

@@ -116,6 +116,17 @@ def by_the_book(A, b, eps, scale_by_k):
 
 
 @every_column
+@pytest.mark.parametrize("scale_by_k", [True, False])
+def test_martens_rule_waits_until_it_can_look_back_ten_iterations(column, scale_by_k):
+    A, b = quadratic()
+    seen = []
+    _, info = cg(
+        column, lambda v: A * v, b, stop="martens", martens_eps=1e9, scale_by_k=scale_by_k, callback=seen.append
+    )
+    assert (info, len(seen)) == (0, 11)
+
+
+@every_column
 @pytest.mark.parametrize(
     ("eps", "scale_by_k", "about"),
     [(5e-4, True, 185), (5e-6, True, 545), (5e-4, False, 493), (1e-4, False, 633)],

@@ -136,6 +136,20 @@ def test_singular_inconsistent_is_never_worse_than_where_it_began(column, dtype)
 
 
 @every_column
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_breakdown_returns_the_x_before_its_huge_steps(column, verify):
+    """Nearly consistent: all but 1e-4 of b can be reached, then the method runs off along the null space."""
+    rng = np.random.default_rng(0)
+    Q, _ = np.linalg.qr(rng.standard_normal((20, 20)))
+    A = (Q[:, 1:] * np.linspace(1, 3, 19)) @ Q[:, 1:].T
+    A = (A + A.T) / 2
+    b = A @ rng.standard_normal(20) + 1e-3 * Q[:, 0]
+    x, info = cg(column, A, b, rtol=1e-10, verify=verify)
+    assert info == -1
+    assert true_residual(A, b, x) < 5e-4 and np.linalg.norm(x) < 10
+
+
+@every_column
 @every_dtype
 def test_inputs_that_are_not_finite(column, dtype):
     eye, one, nan = np.eye(2, dtype=dtype), np.ones(2, dtype), np.array([np.nan, 1], dtype)

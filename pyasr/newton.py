@@ -226,10 +226,10 @@ def _squared(scores: np.ndarray, y: np.ndarray) -> Scored:
 
 
 def _logistic(scores: np.ndarray, y: np.ndarray) -> Scored:
-    p = np.exp(-np.logaddexp(0.0, -scores))
-    weight = np.exp(-np.logaddexp(0.0, scores)) * p  # 1 − p would lose its digits near 1
+    p, other = (np.exp(-np.logaddexp(0.0, s)) for s in (-scores, scores))  # 1 − p would lose its digits near 1
     losses = np.logaddexp(0.0, np.where(y == 1, -scores, scores))
-    return losses, p - y, lambda v: weight * v, weight
+    weight = p * other
+    return losses, np.where(y == 1, -other, p), lambda v: weight * v, weight
 
 
 def _softmax(scores: np.ndarray, y: np.ndarray) -> Scored:

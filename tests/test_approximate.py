@@ -70,6 +70,15 @@ def test_central_differences_are_right_to_the_square_of_the_step(dtype):
     assert error[1] / error[0] == pytest.approx(4, rel=0.02)
 
 
+@pytest.mark.parametrize(("method", "root"), [("spsa", 4), ("central", 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_steps_that_nobody_gave_are_roots_of_epsilon(method, root, dtype):
+    f = Counted(lambda p: float(p[0]))
+    approximate_gradient(f, np.zeros(1, dtype), method)
+    assert {p.dtype.name for p in f.points} == {dtype}
+    assert [abs(p[0]) for p in f.points] == pytest.approx([np.finfo(dtype).eps ** (1 / root)] * 2, rel=1e-6)
+
+
 def test_parameter_shift_is_exact_for_one_frequency_and_for_nothing_else():
     rng = np.random.default_rng(1)
     a, b, c, x = rng.standard_normal((4, 5))

@@ -12,7 +12,7 @@ import pytest
 
 import pyasr
 from pyasr.batches import pad
-from pyasr.hessian_free import HessianFree, Quadratic, objective
+from pyasr.hessian_free import HessianFree, Quadratic, _armijo, _Iterates, objective
 from pyasr.layers import EVAL, Linear
 from pyasr.losses import Ctc, SoftmaxCrossEntropy
 from pyasr.ops import why_not
@@ -339,6 +339,39 @@ def test_what_is_not_finite_raises_the_damping_alone(place):
     np.testing.assert_array_equal(optimizer.state["solution"], solution)
 
 
+@pytest.mark.parametrize(
+    ("rho", "factor"),
+    [(2.0, 2 / 3), (0.76, 2 / 3), (0.75, 1), (0.25, 1), (0.24, 3 / 2), (-1.0, 3 / 2), (math.nan, 3 / 2)],
+)
+def test_damping_follows_rho(rho, factor):
+    optimizer = HessianFree(built("words")[0].params, damping=0.6)
+    optimizer._commit(rho)
+    assert optimizer.state["damping"][0] == pytest.approx(0.6 * factor)
+
+
+def test_backtracking_walks_over_what_is_not_finite():
+    iterates, values = _Iterates(), {5: 2.0, 7: math.inf, 9: math.inf}
+    for number in range(1, 10):
+        iterates.see(number)
+    assert iterates.best(lambda d: values[d], 9) == (5, 5, 2.0)
+    values = {5: 1.0, 7: 3.0, 9: 2.0}
+    assert iterates.best(lambda d: values[d], 9) == (9, 9, 2.0)
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.011, 0), (0.009, 60)])
+def test_the_line_search_wants_one_percent_of_the_slope(share, steps):
+    """f falls by a share of what its slope of −3 promises, at any scale; a step is 0.8 times the one before."""
+    seen = []
+
+    def f(d, scale):
+        seen.append(scale)
+        return 5.0 - share * scale * 3.0
+
+    scale, value = _armijo(f, None, 5.0, 5.0 - share * 3.0, -3.0)
+    assert (scale, value) == ((1.0, 5.0 - share * 3.0) if not steps else (0.0, 5.0))
+    assert seen == pytest.approx([0.8**k for k in range(1, steps + 1)])
+
+
 def test_damping_stays_within_its_limits():
     model, batches, _ = least_squares()
     low = HessianFree(model.params, damping=1e-10)
@@ -398,6 +431,7 @@ def test_curvature_comes_from_batches_that_seed_and_update_draw(monkeypatch):
     some = draws(0, 0.3)
     assert some == draws(0, 0.3) != draws(1, 0.3)
     assert {len(d) for d in some} == {3} and frozenset.union(*some) == frozenset(range(10))
+    assert {len(d) for d in draws(0, 0.28)} == {3} and {len(d) for d in draws(0, 0.32)} == {3}
     assert {len(d) for d in draws(0, 0.01)} == {1} and draws(0, 1.0)[0] == frozenset(range(10))
     model, criterion, batches = built("words")
     optimizer, formed = HessianFree(model.params, curvature=0.3), []

@@ -145,8 +145,11 @@ def test_damping_saves_what_full_steps_lose():
     theta = plain = np.array([-6.0])
     scales = []
     for _ in range(12):
-        theta, info = pyasr.newton_step(theta, x, y, "logistic")
+        at = theta
+        theta, info = pyasr.newton_step(at, x, y, "logistic")
         scales.append(info.scale)
+        if info.scale < 1:  # twice of it did not go down
+            assert value_of("logistic", at + 2 * (theta - at), x, y, 0.0) >= info.before
         assert info.value <= info.before * (1 + 1e-15)
         if np.abs(plain).max() < 1e3:
             p = 1 / (1 + np.exp(-x @ plain))
@@ -162,6 +165,14 @@ def test_separable_classes_go_down_for_ever_and_stay_finite():
         theta, info = pyasr.newton_step(theta, x, y, "logistic")
         assert np.isfinite(theta).all() and info.value <= info.before
     assert info.value < 1e-12
+
+
+@pytest.mark.parametrize("score", [5.0, 40.0, 200.0, -40.0])
+def test_a_class_that_is_all_but_certain_keeps_its_slope(score):
+    """The loss is exp(−s) but for its square there, whose Newton step is 1 from anywhere."""
+    theta, info = pyasr.newton_step(np.array([score]), np.ones((1, 1)), i4(int(score > 0)), "logistic")
+    assert theta[0] - score == pytest.approx(math.copysign(1.0, score), abs=2 * math.exp(-abs(score)))
+    assert info.value < 0.4 * info.before
 
 
 def test_scores_beyond_exp_are_no_overflow():

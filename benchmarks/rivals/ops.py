@@ -1,16 +1,15 @@
-"""pyasr beside its peers: kaldi-native-fbank, torch and SciPy, interleaved in one process.
+"""pyasr beside its peers: kaldi-native-fbank and SciPy, interleaved in one process.
 
-    python benchmarks/rivals/ops.py [--threads N] [--rounds N] [--only mfcc,clip_sgd,cg] [--json FILE]
+    python benchmarks/rivals/ops.py [--threads N] [--rounds N] [--only mfcc,cg] [--json FILE]
 
 Every round calls ours and theirs in turn on the same inputs; answers are compared before anything is timed. The ratio of a round
 is their time over ours; its median and quartiles are printed, with the mark that the project set itself. Peers that are not
-installed are listed. Thread counts are pinned in ours and theirs alike. LSTM, GRU and CTC are in recurrent.py.
+installed are listed. Thread counts are pinned in ours and theirs alike. LSTM, GRU and CTC are in recurrent.py, updates in
+updates.py.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +18,7 @@ import _report
 from _report import Race, close
 
 PARSER = _report.parser("pyasr beside its peers", threads=1, rounds=15)
-PARSER.add_argument("--only", default="mfcc,clip_sgd,cg")
+PARSER.add_argument("--only", default="mfcc,cg")
 OPTIONS = PARSER.parse_args()
 _report.pin(OPTIONS.threads)
 
@@ -30,7 +29,7 @@ import pyasr  # noqa: E402
 
 OPS = pyasr.backend("cpp")
 THREADS = OPTIONS.threads
-PEERS = ("kaldi-native-fbank", "torch", "scipy")
+PEERS = ("kaldi-native-fbank", "scipy")
 
 
 def mfcc() -> Iterator[Race]:
@@ -52,41 +51,6 @@ def mfcc() -> Iterator[Race]:
 
     close("mfcc", ours(), theirs(), 1e-4)
     yield Race("mfcc, 10 s at 16 kHz", "kaldi-native-fbank", ours, {"array in, frames stacked": theirs}, mark=20)
-
-
-def clip_sgd() -> Iterator[Race]:
-    import torch
-
-    for P in (200_000, 4_000_000, 40_000_000):
-        for momentum in (0.0, 0.9):
-            rng, lr = np.random.default_rng(0), 0.05 * P**0.5  # steps of 0.05 per entry, far above rounding
-            start, grad = (rng.standard_normal(P, np.float32) for _ in range(2))
-            value, mine = start.copy(), grad.copy()
-            buffer = np.zeros_like(value) if momentum else None
-
-            shared = {"lr": lr, "momentum": momentum, "clip": ("norm", 1.0), "eps": 1e-6, "threads": THREADS}
-            ours = functools.partial(OPS.clip_sgd, value, mine, buffer=buffer, **shared)
-            theirs, tensors = {}, {}
-            for form in ("fused", "foreach", "single"):
-                flat, flat_grad = torch.from_numpy(start.copy()), torch.from_numpy(grad.copy())
-                parameters = [torch.nn.Parameter(p) for p in flat.split(-(-P // 40))]
-                for p, g in zip(parameters, flat_grad.split(-(-P // 40)), strict=True):
-                    p.grad = g
-                flags = {"fused": form == "fused", "foreach": form == "foreach"}
-                optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum, **flags)
-
-                def step(parameters: Any = parameters, optimizer: Any = optimizer, form: Any = form) -> Any:
-                    torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=form != "single")
-                    optimizer.step()
-
-                theirs[form], tensors[form] = step, parameters
-            ours()
-            for form, step in theirs.items():
-                step()
-                got = np.concatenate([p.detach().numpy() for p in tensors[form]])
-                close(f"clip_sgd {form}", value - start, got - start, 1e-5)
-            mark = 1.2 if P == 4_000_000 else None
-            yield Race(f"clip + SGD, {P / 1e6:g}M, momentum {momentum:g}", "torch", ours, theirs, mark)
 
 
 def cg() -> Iterator[Race]:
@@ -114,7 +78,6 @@ def cg() -> Iterator[Race]:
 
 RACES: dict[str, tuple[str, Callable[[], Iterator[Race]]]] = {
     "mfcc": ("kaldi-native-fbank", mfcc),
-    "clip_sgd": ("torch", clip_sgd),
     "cg": ("scipy", cg),
 }
 
@@ -133,8 +96,6 @@ def main() -> None:
         if where["peers"][peer] == "not installed":
             print(f"{name}: {peer} is not installed")
             continue
-        if peer == "torch":
-            importlib.import_module("torch").set_num_threads(THREADS)
         for race in races():
             results.append(_report.result(race, OPTIONS))
             print(_report.line(results[-1]), flush=True)

@@ -79,9 +79,27 @@ float read(const float* a, std::size_t n, const Runtime& runtime) noexcept {
   return sink[0];
 }
 
+// n is a multiple of 64 entries.
+float update(const float* a, float* b, float* c, std::size_t n, const Runtime& runtime) noexcept {
+  const float sum = read(a, n, runtime);
+  parallel_for(runtime, static_cast<long>((n + block - 1) / block), [&](long i, int) {
+    const std::size_t begin = static_cast<std::size_t>(i) * block;
+    const std::size_t end = begin + block < n ? begin + block : n;
+    for (std::size_t k = begin; k + 4 * lanes<float> <= end; k += 4 * lanes<float>)
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u) {
+        const std::size_t at = k + static_cast<std::size_t>(u * lanes<float>);
+        const Vf x = load(c + at) + load(a + at);
+        store(c + at, x);
+        store(b + at, load(b + at) + x);
+      }
+  });
+  return sum;
+}
+
 }  // namespace
 
 extern const Probe probe;
-const Probe probe = {fma, copy, read};
+const Probe probe = {fma, copy, read, update};
 
 }  // namespace pyasr::cpu::PYASR_ISA

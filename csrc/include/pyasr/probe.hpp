@@ -13,6 +13,9 @@ struct Probe {
   void (*copy)(float* a, const float* b, std::size_t n, const Runtime& runtime) noexcept;
   // The sum of n float32: reads and hardly anything else.
   float (*read)(const float* a, std::size_t n, const Runtime& runtime) noexcept;
+  // Reads a; then reads a, b and c and writes b and c: what an update with one state does to memory, in order and with
+  // hardly any arithmetic.
+  float (*update)(const float* a, float* b, float* c, std::size_t n, const Runtime& runtime) noexcept;
 };
 
 }  // namespace pyasr

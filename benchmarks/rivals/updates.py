@@ -4,9 +4,9 @@
                                         [--json FILE] [--page FILE]
     python benchmarks/rivals/updates.py --from FILE --page docs/kernels.md
 
-Ours is one call on a flat vector with a segment table of 40 lines, or on lists of 40 arrays; theirs is clip_grad_norm_ and a step
-over 40 tensors, by the fastest of torch's single, foreach and fused paths. Both begin with the same numbers, and the weights after
-a step are compared before anything is timed. Each side has 20 ms in a row, so that its numbers are in the caches that hold them,
+Ours is one call on a vector with a segment table of 40 lines, or on lists of 40 arrays; theirs is clip_grad_norm_ and a step over
+40 tensors, by the fastest of torch's single, foreach and fused paths. Both begin with the same numbers, and the weights after a
+step are compared before anything is timed. Each side has 20 ms in a row, so that its numbers are in the caches that hold them,
 as where the marks come from; with --bunch 0 each finds the other's. The stream, taken before and after the races, reads one array
 and then reads three and writes two, as clip + SGD with momentum does.
 """

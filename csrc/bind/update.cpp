@@ -46,18 +46,19 @@ std::vector<Segment> parse_segments(const Door& door, py::handle x, std::int64_t
   std::int64_t end = 0, product = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {
     const Segment& s = found[i];
-    const std::string name = item_name("segments", i) + " must ";
+    const auto name = [i] { return item_name("segments", i) + " must "; };  // put together only when it is needed
     if (s.offset < end || s.offset > size || s.length < 0 || s.length > size - s.offset)
-      door.value_error(name + "lie within [" + std::to_string(end) + ", P = " + std::to_string(size) +
+      door.value_error(name() + "lie within [" + std::to_string(end) + ", P = " + std::to_string(size) +
                        "], got offset " + std::to_string(s.offset) + " and length " + std::to_string(s.length));
     if (s.rows < 0 || s.columns < 0 || __builtin_mul_overflow(s.rows, s.columns, &product) || product != s.length)
-      door.value_error(name + "have rows * columns = length = " + std::to_string(s.length) + ", got " +
+      door.value_error(name() + "have rows * columns = length = " + std::to_string(s.length) + ", got " +
                        std::to_string(s.rows) + " * " + std::to_string(s.columns));
     if (!(s.lr >= 0 && s.lr <= most_real && s.decay >= 0 && s.decay <= most_real))
-      door.value_error(name + "have finite factors of at least 0, got lr " + repr_text(s.lr) + " and decay " +
+      door.value_error(name() + "have finite factors of at least 0, got lr " + repr_text(s.lr) + " and decay " +
                        repr_text(s.decay));
     if (s.group < 0 || s.group >= count)
-      door.value_error(name + "have a group in [0, " + std::to_string(count - 1) + "], got " + std::to_string(s.group));
+      door.value_error(name() + "have a group in [0, " + std::to_string(count - 1) + "], got " +
+                       std::to_string(s.group));
     end = s.offset + s.length;
   }
   return found;
@@ -219,6 +220,7 @@ std::vector<UpdatePiece<T>> UpdateDoor::pieces(py::handle value, py::handle grad
     } else {
       const auto table = parse_segments(*this, segments, (*this)["P"]);
       bool several = false;
+      found.reserve(table.size());
       for (const Segment& s : table) {
         UpdatePiece<T> p = whole;
         p.value += s.offset;

@@ -88,7 +88,8 @@ std::size_t blocks_of(const UpdatePiece<T>& p) {
   return (p.n + block - 1) / block;
 }
 
-// Doubles: a sum per block, another for max_change, per piece its norm, its factor and its change, per row its factor.
+// A sum per block, another for max_change, the piece of the block, per piece its norm, its factor and its change, per
+// row its factor.
 template <class T>
 std::size_t workspace_bytes(const UpdateArgs<T>& a) noexcept {
   std::size_t blocks = 0, rows = 0;
@@ -96,7 +97,7 @@ std::size_t workspace_bytes(const UpdateArgs<T>& a) noexcept {
     blocks += blocks_of(a.pieces[i]);
     rows += a.pieces[i].rows;
   }
-  return (2 * blocks + 3 * a.count + (a.options.clip == Clip::adaptive ? 2 * rows : 0)) * sizeof(double);
+  return (3 * blocks + 3 * a.count + (a.options.clip == Clip::adaptive ? 2 * rows : 0)) * sizeof(double);
 }
 
 template <class T>
@@ -107,6 +108,7 @@ struct Updater {
   const double* rule;  // [6]
   const Runtime& runtime;
   long blocks = 0;
+  std::size_t* owner;  // the piece of a block
   double *part, *change_part, *norm, *factor, *change, *row_factor, *row_norm;
 
   Updater(const UpdateArgs<T>& args, BlockFn<T> function, const double* numbers, void* workspace, const Runtime& rt)
@@ -119,7 +121,10 @@ struct Updater {
     }
     part = static_cast<double*>(workspace);
     change_part = part + blocks;
-    norm = change_part + blocks;
+    owner = reinterpret_cast<std::size_t*>(change_part + blocks);
+    for (std::size_t i = 0, b = 0; i < a.count; ++i)
+      for (const std::size_t end = b + blocks_of(a.pieces[i]); b < end; ++b) owner[b] = i;
+    norm = change_part + 2 * blocks;
     factor = norm + a.count;
     change = factor + a.count;
     row_factor = change + a.count;  // those of piece i begin at rows_before(i)
@@ -130,16 +135,11 @@ struct Updater {
   struct Place {
     std::size_t piece, at, n;  // n entries from `at` on
   };
-  // The last piece that begins at or before block b, and is not empty.
   Place place(long b) const {
-    std::size_t low = 0, high = a.count;
-    while (high - low > 1) {
-      const std::size_t middle = low + (high - low) / 2;
-      (a.pieces[middle].first <= static_cast<std::size_t>(b) ? low : high) = middle;
-    }
-    const UpdatePiece<T>& p = a.pieces[low];
+    const std::size_t i = owner[b];
+    const UpdatePiece<T>& p = a.pieces[i];
     const std::size_t at = (static_cast<std::size_t>(b) - p.first) * block, left = p.n - at;
-    return {low, at, left < block ? left : block};
+    return {i, at, left < block ? left : block};
   }
   std::size_t rows_before(std::size_t piece) const {
     std::size_t rows = 0;

@@ -24,6 +24,12 @@ double sum_squares_block(const T* g, std::size_t n) {
       for (int u = 0; u < half; ++u) s[u] += s[u + half];
     total += static_cast<double>(sum_lanes<T>(s[0]));
   }
+  Vec<T> rest{};
+  for (; i + L <= n; i += L) {
+    const Vec<T> x = load(g + i);
+    rest += x * x;
+  }
+  total += static_cast<double>(sum_lanes<T>(rest));
   for (; i < n; ++i) total += static_cast<double>(g[i]) * static_cast<double>(g[i]);
   return total;
 }

@@ -80,7 +80,12 @@ def approximate_gradient(
     samples, seed = door.integer("samples", samples, 1, 2**31 - 1), door.integer("seed", seed, 0, 2**63 - 1)
     if step is not None and door.real("step", step, 0.0) == 0:
         door.value_error("step must be above 0, got 0.0")
-    c = float(np.finfo(x.dtype).eps) ** (1 / 4 if method == "spsa" else 1 / 3) if step is None else float(step)
+    if step is not None:
+        c = float(step)
+    elif method == "parameter_shift":
+        c = math.pi / 2
+    else:
+        c = float(np.finfo(x.dtype).eps) ** (1 / 4 if method == "spsa" else 1 / 3)
 
     if (x + x.dtype.type(c) == x).any():
         door.value_error(f"step must not vanish beside an entry of x, got {c!r} beside {float(np.abs(x).max())!r}")
@@ -95,7 +100,7 @@ def approximate_gradient(
     elif method == "parameter_shift":
         if step is not None:
             door.value_error(f"step must be None for parameter_shift, whose shift is pi/2, got {step!r}")
-        out = _differences(value, x, math.pi / 2) / 2
+        out = _differences(value, x, c) / 2
     else:
         if bound is None or door.real("bound", bound, 0.0) == 0:
             door.value_error(f"bound must be above 0 for jordan, the largest entry of the gradient, got {bound!r}")

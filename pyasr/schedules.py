@@ -95,8 +95,8 @@ def one_cycle(
     """
     door = Door("one_cycle")
     step, total, peak = _point(door, step, total, peak)
-    warmup = door.real("warmup", warmup, 0.0, 1.0)
-    rise = warmup * total
+    rise = door.real("warmup", warmup, 0.0, 1.0) * total
+    first, last = door.real("first", first, 0.0, 1.0), door.real("last", last, 0.0, 1.0)
     if step < rise:
         return peak * (first + (1 - first) * step / rise)
     done = min((step - rise) / (total - rise), 1.0) if total > rise else 1.0

@@ -118,6 +118,15 @@ def test_jordan_comes_back_modulo_what_it_can_tell():
     assert got.tolist() == [1.25 - 2.0]
 
 
+def test_parameter_shift_of_a_large_angle():
+    """A shift of pi/2 is seen where the steps of other methods vanish."""
+    x = np.array([2.0**17], "f4")
+    got = approximate_gradient(lambda p: float(np.sin(p.astype("f8"))[0]), x, "parameter_shift")
+    np.testing.assert_allclose(got, np.cos(x.astype("f8")), atol=1e-2)
+    with pytest.raises(ValueError, match=r"step must not vanish beside an entry of x, got 1[.]57"):
+        approximate_gradient(lambda p: 0.0, np.array([1e17]), "parameter_shift")
+
+
 @pytest.mark.parametrize("method", ["spsa", "central", "parameter_shift", "jordan"])
 def test_evaluations_are_those_that_are_counted(method):
     f, x = Counted(lambda p: float(np.sin(p).sum())), np.array([0.3, 0.4])

@@ -54,7 +54,7 @@ def cg(
       >0  the number of iterations done: maxiter was reached, or x is as good as this precision allows
       −1  pᵀA p vanished: A is singular and b is outside its range, or A is indefinite
       −2  pᵀA p was negative: A is indefinite or negative definite
-      −3  a NaN or an infinity in A, b, x0 or a product
+      −3  a NaN or an infinity in A, b, x0 (also as x has it) or a product
       −4  M is not positive definite
     ====  ========================================================================================================
 

@@ -175,6 +175,34 @@ def test_indefinite_preconditioner(column, dtype):
 
 @every_column
 @every_dtype
+@pytest.mark.parametrize("form", ["array", "callable"])
+def test_a_preconditioner_takes_scales_out(column, dtype, form):
+    """A positive definite matrix whose condition is 1e32 by its units alone is no singular one."""
+    rng = np.random.default_rng(0)
+    S, scale = rng.standard_normal((50, 200)), 10.0 ** rng.uniform(-8, 8, 50)
+    A = (S @ S.T / 200 * scale[:, None] * scale).astype(dtype)
+    A = (A + A.T) / 2
+    b = A @ rng.standard_normal(50).astype(dtype)
+    M = np.diag(1 / np.diag(A))
+    for right in (b, b.astype("f8")):
+        given = A.astype(right.dtype) if form == "callable" else A
+        x, info = cg(column, FORMS[form](given), right, M=FORMS[form](M.astype(given.dtype)), rtol=1e-4)
+        assert info == 0
+        assert true_residual(A, b, x) <= 1.01e-4
+
+
+@every_column
+def test_x0_beyond_the_range_of_x(column):
+    eye, one, x0 = np.eye(2, dtype="f4"), np.ones(2, "f4"), np.array([1e300, 1.0])
+    for A in (eye, lambda v: v):
+        x, info = cg(column, A, one, x0)
+        assert (x.tolist(), info) == ([0, 0], -3)
+    x, info = cg(column, eye, one.astype("f8"), x0)
+    assert (x.tolist(), info) == ([1, 1], 0)
+
+
+@every_column
+@every_dtype
 def test_trivial_systems(column, dtype):
     eye, one = np.eye(3, dtype=dtype), np.ones(3, dtype)
     x, info = cg(column, eye, one, one, rtol=0)

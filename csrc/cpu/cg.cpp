@@ -67,6 +67,7 @@ CgNeeds start_run(CgState<T>& s, const Runtime& runtime) {
   }
   s.rr = dot(s.r, s.r, s.n, parts(s), runtime);
   s.rz = 1;
+  s.length_in_m = 0;
   s.low_rr = s.rr;
   copy(s.low_x, s.x, s.n);
   const double wanted = s.share * s.tolerance * scale, floor = 4 * epsilon_of(T{}) * s.length * scale;
@@ -134,7 +135,7 @@ CgNeeds next(CgState<T>& s, const Runtime& runtime) noexcept {
   switch (static_cast<Phase>(s.phase)) {
     case starting: {
       const double size = norm(s.b, s.n);
-      if (!finite(size) || (s.guessed && !finite(norm(s.x, s.n)))) return finish(s, cg_not_finite);
+      if (!finite(size) || (s.guessed && !round_x(s))) return finish(s, cg_not_finite);
       if (size == 0) return finish(s, 0);
       s.tolerance = s.martens ? 0 : s.rtol * size > s.atol ? s.rtol * size : s.atol;
       copy(s.best, s.x, s.n);
@@ -167,7 +168,9 @@ CgNeeds next(CgState<T>& s, const Runtime& runtime) noexcept {
         across = dot(s.z, s.before, s.n, parts(s), runtime);
         __builtin_memcpy(s.before, s.r, s.n * sizeof(T));
       }
-      direct(s, (s.rz - across) / before, runtime);
+      const double beta = (s.rz - across) / before;
+      s.length_in_m = s.rz + beta * beta * s.length_in_m;  // r is orthogonal to the p before
+      direct(s, beta, runtime);
       s.phase = multiplied;
       return CgNeeds::product;
     }
@@ -178,7 +181,11 @@ CgNeeds next(CgState<T>& s, const Runtime& runtime) noexcept {
       const double length = __builtin_sqrt(c.pp), rounding = 4 * epsilon_of(T{});
       if (c.largest > s.operator_norm * length) s.operator_norm = c.largest / length;
       const double noise = rounding * s.operator_norm * c.pp;
-      if (c.pq <= noise) return verify(s, c.pq < -noise ? cg_negative_curvature : cg_breakdown);
+      // Where M takes scales out of A, what is small beside |A| need not be rounding: M is the measure.
+      if (c.pq / s.length_in_m > s.steepest) s.steepest = c.pq / s.length_in_m;
+      const double scaled = rounding * s.steepest * s.length_in_m;
+      if (c.pq <= (s.preconditioned && scaled < noise ? scaled : noise))
+        return verify(s, c.pq < -noise ? cg_negative_curvature : cg_breakdown);
       double energy = 0;
       s.rr = s.martens ? advance<T, true>(s, s.rz / c.pq * s.unit, s.rz / c.pq, energy, runtime)
                        : advance<T, false>(s, s.rz / c.pq * s.unit, s.rz / c.pq, energy, runtime);

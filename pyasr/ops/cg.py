@@ -127,7 +127,7 @@ def solve(o: Problem, steps: Steps, work: np.dtype, where: str) -> tuple[np.ndar
         return r if o.precondition is None else by_operator(o.precondition, r).astype(work, copy=False)
 
     size = norm_of(b)
-    if not (math.isfinite(size) and np.isfinite(x).all()):
+    if not (math.isfinite(size) and np.isfinite(x.astype(o.dtype)).all()):
         return np.zeros(n, o.dtype), NOT_FINITE
     if size == 0:
         return np.zeros(n, o.dtype), 0
@@ -146,11 +146,13 @@ def solve(o: Problem, steps: Steps, work: np.dtype, where: str) -> tuple[np.ndar
     iterations, share, symmetric = 0, 0.9 if o.verify else 1.0, not dense or o.stored != "full"
     energies = [best_energy]
     operator_norm = 0.0  # the largest |A p| / ‖p‖ seen, a lower bound of ‖A‖
+    steepest = 0.0  # the largest pᵀA p / pᵀM⁻¹p seen
     while True:
         # One run on the correction, in units of about ‖b − A x‖.
         unit = math.ldexp(1.0, min(math.frexp(length)[1], 1023))
         r, p, r_before = (true / unit).astype(work), np.zeros(n, work), np.zeros(n, work)
         rr, rz, info, stopped = _dot(r, r), 1.0, 0, False
+        length_in_m = 0.0  # pᵀM⁻¹p
         low, lowest = rr, x.copy()  # the smallest residual of the run and its x
         target = max(share * tolerance / unit, 4 * precision * length / unit) ** 2
         while iterations < o.maxiter and not (stopped := stopped or rr <= target):
@@ -161,7 +163,9 @@ def solve(o: Problem, steps: Steps, work: np.dtype, where: str) -> tuple[np.ndar
                 break
             across = _dot(z, r_before) if o.flexible else 0.0  # 0 for an M that stays the same
             r_before = r.copy() if o.flexible else r_before
-            steps.direct(p, z, (rz - across) / rz_before)
+            beta = (rz - across) / rz_before
+            length_in_m = rz + beta * beta * length_in_m  # r is orthogonal to the p before
+            steps.direct(p, z, beta)
             q = steps.product(A, p) if dense else by_operator(o.product, p).astype(work, copy=False)
             if not symmetric:
                 if not is_symmetric(A, p, precision):
@@ -175,7 +179,10 @@ def solve(o: Problem, steps: Steps, work: np.dtype, where: str) -> tuple[np.ndar
                 break
             operator_norm = max(operator_norm, largest / math.sqrt(pp))
             noise = 4 * precision * operator_norm * pp
-            if pq <= noise:
+            # Where M takes scales out of A, what is small beside ‖A‖ need not be rounding: M is the measure.
+            steepest = max(steepest, pq / length_in_m)
+            scaled = 4 * precision * steepest * length_in_m
+            if pq <= (min(noise, scaled) if o.M is not None or o.precondition else noise):
                 info = NEGATIVE_CURVATURE if pq < -noise else BREAKDOWN
                 break
             rr = steps.advance(x, r, p, q, rz / pq * unit, rz / pq)

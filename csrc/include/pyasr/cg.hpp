@@ -68,6 +68,7 @@ struct CgState {
   // The outcome, and the method's own bookkeeping.
   long long info, iterations;
   double tolerance, length, started, unit, target, rr, rz, low_rr, share, operator_norm, best_length, best_energy;
+  double length_in_m, steepest;  // p.M^-1 p, and the largest p.A p / p.M^-1 p so far
   int phase;
   bool stopped;      // the residual of the recursion is small enough, or Martens' rule says so
   bool unsymmetric;  // done, because the two triangles of A disagree

@@ -20,6 +20,7 @@ from pyasr.ops._update import SEGMENT as SEGMENT
 
 LARGEST = 2**40  # weights
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+HUGE_PAGE = 2**21  # bytes; NumPy asks for huge pages, and a vector that begins on one fills all of them
 
 # (rng, shape) -> array of that shape; drawn in float64, then rounded to the dtype of the buffer
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -156,9 +157,11 @@ class Params:
     def _new(self, size: int) -> Any:
         if self.ops.xp is not np:
             return self.ops.xp.zeros(size, self.dtype)  # device memory is aligned to 256 bytes or more
-        raw = np.zeros(size * self.dtype.itemsize + ALIGNMENT, np.uint8)
-        begin = -raw.__array_interface__["data"][0] % ALIGNMENT
-        return raw[begin : begin + size * self.dtype.itemsize].view(self.dtype)
+        bytes_ = size * self.dtype.itemsize
+        boundary = HUGE_PAGE if bytes_ >= 2 * HUGE_PAGE else ALIGNMENT
+        raw = np.zeros(bytes_ + boundary, np.uint8)
+        begin = -raw.__array_interface__["data"][0] % boundary
+        return raw[begin : begin + bytes_].view(self.dtype)
 
     def _vector(self, name: str) -> Any:
         if name not in self._vectors:

@@ -30,7 +30,7 @@ def test_small_races_end_on_the_page(tmp_path):
     assert code == 0, said
     report = json.loads(found.read_text())
     assert len(report["results"]) == 5 and all(r["ours"] > 0 for r in report["results"])
-    assert report["streams"]["4000"] > 0
+    assert report["streams"]["4000"]["share"] > 0
     text = page.read_text()
     assert "old" not in text and text.startswith("before") and text.endswith("after\n")
     assert all(r["name"] in text for r in report["results"])

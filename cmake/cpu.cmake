@@ -25,10 +25,12 @@ foreach(family IN LISTS PYASR_FAMILIES)
   list(APPEND PYASR_CPU_SOURCES csrc/cpu/${family}.cpp)
 endforeach()
 
-# The passes over time spend theirs in the tiles of gemm.cpp and in cells of vector types: at -O3 they take 40 % longer to compile
-# and gain less than the noise of interleaved rounds. The hidden Markov scans would lose a third at -O2.
+# These spend their time in the tiles of gemm.cpp or wait for memory: at -O3 they take 30 to 40 % longer to compile and gain less than
+# the noise of interleaved rounds. At -O2 the features and conjugate gradients would lose half, the hidden Markov scans a third.
 if(NOT PYASR_SANITIZE)
-  set_source_files_properties(csrc/cpu/lstm.cpp csrc/cpu/gru.cpp csrc/cpu/rnn.cpp PROPERTIES COMPILE_OPTIONS -O2)
+  foreach(family lstm gru rnn clip_sgd adam rmsprop)
+    set_source_files_properties(csrc/cpu/${family}.cpp PROPERTIES COMPILE_OPTIONS -O2)
+  endforeach()
 endif()
 
 # The kernels, their dispatch and the thread pool as one static library without Python: what _cpu, the self-check and other

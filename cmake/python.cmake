@@ -10,8 +10,8 @@ pybind11_add_module(_cpu MODULE NO_EXTRAS ${PYASR_BIND_SOURCES})
 target_link_libraries(_cpu PRIVATE pyasr_cpu)
 # A binding runs once a call, the kernels behind it all the time: at -O3 the bindings take half of the whole build.
 target_compile_options(_cpu PRIVATE -Wall -Wextra $<$<CONFIG:Release>:-O1>)
-# Parsing and instantiating pybind11 is most of what a binding costs to compile: two units instead of one per family halve the build.
-set_target_properties(_cpu PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
+# Parsing and instantiating pybind11 is most of what a binding costs to compile: one unit instead of one per family halves the build.
+set_target_properties(_cpu PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
 target_compile_definitions(_cpu PRIVATE PYASR_VERSION="${PROJECT_VERSION}")
 install(TARGETS _cpu DESTINATION .)
 

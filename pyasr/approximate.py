@@ -71,12 +71,15 @@ def approximate_gradient(
     array([ 0.7, -0.2])
     """
     door = Door("approximate_gradient")
-    if not callable(f):
-        door.type_error(f"f must be callable, got {type(f).__name__}")
+    if isinstance(f, type) or not callable(f):
+        door.type_error(f"f must be a function, got {type(f).__name__}")
     method = door.choice("method", method, METHODS)
     x = door.read("x", x, "P", FLOATS if method != "jordan" else (FLOATS[1],))
     if not np.isfinite(x).all():
         door.value_error("x must be finite, got NaN or infinity")
+    grid = door.integer("grid", grid, 2, 256)
+    if bound is not None and door.real("bound", bound, 0.0) == 0:
+        door.value_error("bound must be above 0, got 0.0")
     samples, seed = door.integer("samples", samples, 1, 2**31 - 1), door.integer("seed", seed, 0, 2**63 - 1)
     if step is not None and door.real("step", step, 0.0) == 0:
         door.value_error("step must be above 0, got 0.0")
@@ -102,13 +105,13 @@ def approximate_gradient(
             door.value_error(f"step must be None for parameter_shift, whose shift is pi/2, got {step!r}")
         out = _differences(value, x, c) / 2
     else:
-        if bound is None or door.real("bound", bound, 0.0) == 0:
-            door.value_error(f"bound must be above 0 for jordan, the largest entry of the gradient, got {bound!r}")
+        if bound is None:
+            door.value_error("bound must be above 0 for jordan, the largest entry of the gradient, got None")
         if len(x) > 3:
             door.value_error(f"x must have at most 3 entries for jordan, got {len(x)}")
-        if door.integer("grid", grid, 2, 256) % 2:
+        if grid % 2:
             door.value_error(f"grid must be even, got {grid}")
-        out = _jordan(value, x, c, int(grid), float(bound))
+        out = _jordan(value, x, c, grid, float(bound))
     return out.astype(x.dtype, copy=False)
 
 

@@ -87,7 +87,7 @@ def test_answers_that_differ_end_the_run(rivals):
 def test_a_ratio_is_theirs_over_ours_by_the_fastest_of_theirs(rivals, monkeypatch, at_most, mark, met):
     report = rivals("_report")
     times = {"pyasr": [1.0, 2.0, 1.0], "slow": [9.0, 9.0, 9.0], "fast": [2.0, 4.0, 2.0]}
-    monkeypatch.setattr(report, "take_turns", lambda calls, rounds, clock: {name: times[name] for name in calls})
+    monkeypatch.setattr(report, "take_turns", lambda calls, rounds, clock, bunch: {n: times[n] for n in calls})
     race = report.Race("r", "peer", print, {"slow": print, "fast": print}, mark, at_most=at_most)
     result = report.result(race, Namespace(clock="cpu", rounds=3))
     assert (result["form"], result["ratio"], result["met"]) == ("fast", 2.0, met)

@@ -1,4 +1,5 @@
-"""docs/tutorial.md is true: its blocks run in order in one folder and print what it shows, up to numbers and spoken words."""
+"""docs/tutorial.md is true: its blocks run in order in one folder and print what it shows, up to numbers and spoken words; so is
+docs/options.md."""
 
 import contextlib
 import io
@@ -42,6 +43,7 @@ def blocks_of(page):
 
 
 PAGE = TUTORIAL.read_text("utf-8")
+OPTIONS = TUTORIAL.with_name("options.md").read_text("utf-8")
 BLOCKS = blocks_of(PAGE)
 
 
@@ -148,14 +150,14 @@ def test_nothing_but_installs_and_downloads_is_left_out():
 def test_every_option_that_is_named_exists():
     flag = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
     flags = {name: {o for p in c.params for o in p.opts} | {"--help"} for name, c in cli.command.commands.items()}
-    assert set(flag.findall(PAGE)) <= set().union(*flags.values())
-    for name, rest in re.findall(r"(?<!from )\bpyasr ([a-z]+)\b([^`\n]*)", PAGE):
+    assert set(flag.findall(PAGE + OPTIONS)) <= set().union(*flags.values())
+    for name, rest in re.findall(r"(?<!from )\bpyasr ([a-z]+)\b([^`\n]*)", PAGE + OPTIONS):
         assert set(flag.findall(rest)) <= flags[name], name
-    assert set(re.findall(r"--set (\w+)=", PAGE)) <= {"KEY"} | set(Options.__struct_fields__)
+    assert set(re.findall(r"--set (\w+)=", PAGE + OPTIONS)) <= {"KEY"} | set(Options.__struct_fields__)
 
 
 def test_the_table_of_options_is_complete_and_has_their_defaults():
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\| (.*?) ?\| .* ?\|$", PAGE.partition("## Options")[2], re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\| (.*?) ?\| .* ?\|$", OPTIONS, re.M)
     assert [name for name, *_ in rows] == list(Options.__struct_fields__)
     recipes = [options_for("", model, {}) for model in MODELS]
     for name, *cells in rows[1:]:
@@ -164,5 +166,6 @@ def test_the_table_of_options_is_complete_and_has_their_defaults():
 
 
 def test_lines_are_short_and_plain():
-    assert PAGE.isascii()
-    assert max(map(len, PAGE.splitlines())) <= 130
+    for page in (PAGE, OPTIONS):
+        assert page.isascii()
+        assert max(map(len, page.splitlines())) <= 130

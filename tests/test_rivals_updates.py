@@ -29,7 +29,7 @@ def test_small_races_end_on_the_page(tmp_path):
     code, said = run("--sizes", "4000", "--rounds", 2, "--bunch", 0, "--json", found, "--page", page)
     assert code == 0, said
     report = json.loads(found.read_text())
-    assert len(report["results"]) == 5 and all(r["ours"] > 0 for r in report["results"])
+    assert len(report["results"]) == 6 and all(r["ours"] > 0 for r in report["results"])
     assert report["streams"]["4000"]["share"] > 0
     text = page.read_text()
     assert "old" not in text and text.startswith("before") and text.endswith("after\n")

@@ -1,6 +1,10 @@
 # pyasr._cuda, a second and optional module. AUTO builds it where nvcc 12 or newer compiles and links a program; the runtime is
 # linked statically and no other CUDA library is touched, so that the module imports on a machine without a driver.
 # Without find_package(CUDAToolkit): that fails on a toolkit that came from PyPI wheels.
+# The families with kernels: csrc/cuda/<family>.cu and csrc/bind/cuda_<family>.cpp. The tests read this list too.
+set(PYASR_CUDA_FAMILIES
+  clip_sgd
+)
 if(PYASR_CUDA STREQUAL "OFF")
   return()
 endif()
@@ -37,10 +41,9 @@ if(cuda_problem)
   return()
 endif()
 
-set(PYASR_CUDA_FAMILIES clip_sgd)
 set(PYASR_CUDA_SOURCES csrc/bind/cuda.cpp)
 foreach(family IN LISTS PYASR_CUDA_FAMILIES)
-  list(APPEND PYASR_CUDA_SOURCES csrc/cuda/${family}.cu)
+  list(APPEND PYASR_CUDA_SOURCES csrc/bind/cuda_${family}.cpp csrc/cuda/${family}.cu)
 endforeach()
 pybind11_add_module(_cuda MODULE NO_EXTRAS ${PYASR_CUDA_SOURCES})
 target_link_libraries(_cuda PRIVATE headers)

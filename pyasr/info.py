@@ -50,7 +50,7 @@ def op_table(columns: Sequence[str] = BACKENDS) -> list[list[str]]:
     from pyasr.ops import _cuda
 
     def cell(row: Any, column: str) -> str:
-        there = hasattr(_cuda, row.name) if column == "cuda" else has(row, column)
+        there = row.name in _cuda.functions() if column == "cuda" else has(row, column)
         return "yes" if there else "–"
 
     return [["op", *columns], *([name, *(cell(row, c) for c in columns)] for name, row in sorted(rows().items()))]

@@ -50,6 +50,7 @@ SHARED = {
     "cpu",
     "cuda",
     "launch",
+    "device",
 }
 
 
@@ -90,7 +91,7 @@ def families_in(folder, suffix):
     return {
         n
         for n in names
-        if n not in SHARED and not n.startswith("_") and n.split("_")[0] not in {"gemm", "simd", "selfcheck"}
+        if n not in SHARED and not n.startswith("_") and n.split("_")[0] not in {"gemm", "simd", "selfcheck", "cuda"}
     }
 
 

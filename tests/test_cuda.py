@@ -1,16 +1,19 @@
 """The cuda column. What needs no GPU runs everywhere: the module loads, says why it cannot run, plans launches, guards its door.
 
-tests/test_cuda_on_cpu.py runs the kernels themselves without a GPU.
+tests/test_cuda_on_cpu.py runs the column with its kernels themselves without a GPU.
 """
 
 import importlib
+import os
 import subprocess
 
 import numpy as np
 import pytest
 
 from pyasr.ops import _compare, backend, rows, why_not
-from pyasr.ops import _cuda as column
+from pyasr.ops._cuda import Column
+from pyasr.ops._cuda._device import Gpu
+from pyasr.ops._cuda.clip_sgd import DeviceStepInfo
 from pyasr.ops._op import native
 
 cuda = native("_cuda")
@@ -31,11 +34,14 @@ class OnDevice:
         self.__cuda_array_interface__ = interface
 
 
+def pretended(where):
+    """The column on a pretended device 0, with the memory of arguments on device `where`; bad arguments reach no launch."""
+    return Column(Gpu(type("Module", (), {"current_device": lambda: 0, "device_of": lambda p: where})))
+
+
 @pytest.fixture
-def door(monkeypatch):
-    """The column's door over a pretended device 0; the launch itself is not reached by bad arguments."""
-    fake = type("Module", (), {"current_device": lambda: 0, "device_of": lambda p: 0})
-    monkeypatch.setattr(column, "_native", lambda: fake)
+def column():
+    return pretended(0)
 
 
 @needs_module
@@ -70,7 +76,7 @@ def test_slots_depend_on_the_size_alone():
     assert {cuda.clip_sgd_plan(10**7, resident)[:2] for resident in (1, 40, 2000)} == {cuda.clip_sgd_plan(10**7, 7)[:2]}
 
 
-def test_host_array_is_refused(door):
+def test_host_array_is_refused(column):
     value = np.zeros(3, "f4")
     with pytest.raises(TypeError, match=r"clip_sgd: value must be a CUDA array, got ndarray"):
         column.clip_sgd(value, value, lr=0.1)
@@ -83,45 +89,56 @@ def test_host_array_is_refused(door):
         (np.zeros(6, "f4")[::2], r"clip_sgd: grad must be C-contiguous, got a strided array"),
     ],
 )
-def test_bad_shape_and_layout_are_refused(door, grad, text):
+def test_bad_shape_and_layout_are_refused(column, grad, text):
     with pytest.raises(ValueError, match=text):
         column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(grad), lr=0.1)
 
 
-def test_bad_dtype_is_refused(door):
+def test_bad_dtype_is_refused(column):
     with pytest.raises(TypeError, match=r"clip_sgd: grad must have dtype float32, got float64"):
         column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(np.zeros(3)), lr=0.1)
 
 
-def test_read_only_value_is_refused(door):
+def test_read_only_value_is_refused(column):
     value = np.zeros(3, "f4")
     value.flags.writeable = False
     with pytest.raises(ValueError, match=r"clip_sgd: value must be writable"):
         column.clip_sgd(OnDevice(value), OnDevice(np.zeros(3, "f4")), lr=0.1)
 
 
-def test_overlap_is_refused(door):
+def test_overlap_is_refused(column):
     both = np.zeros(5, "f4")
     with pytest.raises(ValueError, match=r"clip_sgd: value and grad must not share memory"):
         column.clip_sgd(OnDevice(both[:4]), OnDevice(both[1:]), lr=0.1)
 
 
-def test_array_of_another_device_is_refused(monkeypatch):
-    fake = type("Module", (), {"current_device": lambda: 0, "device_of": lambda p: 1})
-    monkeypatch.setattr(column, "_native", lambda: fake)
+def test_array_of_another_device_is_refused():
+    column = pretended(1)
     with pytest.raises(ValueError, match=r"value must be on device 0, the current one, got an array on device 1"):
+        column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(np.zeros(3, "f4")), lr=0.1)
+
+
+def test_array_in_host_memory_is_refused():
+    with pytest.raises(ValueError, match=r"value must be on device 0, the current one, got an array on host memory"):
+        pretended(-1).clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(np.zeros(3, "f4")), lr=0.1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_is_told_to_spawn(column, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with pytest.raises(RuntimeError, match=r"clip_sgd: this process was forked from one that uses CUDA"):
         column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(np.zeros(3, "f4")), lr=0.1)
 
 
 def test_step_info_waits_only_when_looked_at():
     looks = []
 
-    class Report:
-        def get(self, stream):
+    class Device:
+        def host(self, report, stream):
             looks.append(stream)
-            return np.array([2.0, 0.5, 0.0])
+            return report
 
-    info = column.DeviceStepInfo(Report(), "stream")
+    info = DeviceStepInfo(Device(), np.array([2.0, 0.5, 0.0]), "stream")
     assert not looks
     norm, scale, skipped = info
     assert (norm, scale, skipped) == (info.norm, info.scale, info.skipped) == (2.0, 0.5, False)

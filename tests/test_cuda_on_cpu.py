@@ -1,127 +1,176 @@
-"""The CUDA kernels themselves, compiled by a C++ compiler over tests/cuda_on_cpu/emulation.hpp: results against the reference
-under several schedules, and a wrong answer when any one barrier is left out.
+"""The cuda column with its kernels on the CPU: results against the reference, the same bits under every order of threads, and
+a wrong answer when any one barrier is left out. The cases of a family are in tests/cuda_on_cpu/cases/<family>.py.
 """
 
-import ctypes
+import os
+import re
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pyasr.ops import rows
+from pyasr.ops import _cuda, backend, rows
+from pyasr.ops._compare import relative_error
 
 HERE = Path(__file__).parent
-CSRC = HERE.parent / "csrc"
-COMPILER = shutil.which("g++")
-pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="no g++"),
-    pytest.mark.skipif(not CSRC.is_dir(), reason="the C++ sources are not beside the tests"),
-]
-SCHEDULES = [0, 1, 2, 3, 4]
-ROW = rows()["clip_sgd"]
+COLUMN = runpy.run_path(str(HERE / "cuda_on_cpu" / "column.py"))
+SHARED = runpy.run_path(str(HERE / "cuda_on_cpu" / "cases.py"))
+ORDERS = [(kind, seed) for seed in range(4) for kind in COLUMN["SCHEDULES"]]
+HAVE_SOURCES = COLUMN["CSRC"].is_dir()
+FAMILIES = COLUMN["families"]() if HAVE_SOURCES else []
+CASES = SHARED["cases"](FAMILIES)
+BARRIERS = SHARED["barriers"](FAMILIES)
+REASONS = SHARED["reasons"](FAMILIES)
+SANITIZED = os.environ.get("PYASR_EMULATION") == "sanitize"
+needs_source = pytest.mark.skipif(not HAVE_SOURCES, reason="the C++ sources are not beside the tests")
+
+
+def outputs(case, emulated, order=("fair", 0)):
+    emulated.resident(case.resident)
+    emulated.schedule(*order)
+    return case.outputs(emulated)
+
+
+def scaled_error(got, want):
+    """The relative error; norms neither over- nor underflow."""
+    scale = np.abs(want[np.isfinite(want)]).max(initial=0.0) or 1.0
+    return relative_error(got / scale, want / scale)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_agrees_with_reference(emulated, case):
+    row = rows()[case.row]
+    got, want = outputs(case, emulated), case.outputs(backend("numpy"))
+    tolerance = row.tolerance[case.dtype]
+    assert len(got) == len(want)
+    error = max(map(scaled_error, got, want), default=0.0)
+    assert error <= tolerance, f"differs by {error:.1e}; tolerance {tolerance} ({row.reason})"
+
+
+def bits(arrays):
+    return [a.tobytes() for a in arrays]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_same_bits_under_every_order_of_threads(emulated, case):
+    want = bits(outputs(case, emulated))
+    for order in ORDERS[1:]:
+        assert bits(outputs(case, emulated, order)) == want, order
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    target = tmp_path_factory.mktemp("cuda_on_cpu") / "clip_sgd.so"
-    command = [
-        COMPILER, "-std=c++20", "-O1", "-shared", "-fPIC", "-DPYASR_CUDA_ON_CPU", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE",
-        f"-I{CSRC}", f"-I{CSRC / 'include'}", f"-I{HERE / 'cuda_on_cpu'}", str(HERE / "cuda_on_cpu" / "clip_sgd.cpp"),
-    ]  # fmt: skip
-    subprocess.run([*command, "-o", str(target)], check=True)
-    return ctypes.CDLL(str(target))
+def right(emulated_column):
+    """The bits of every case that is tried with barriers left out."""
+    emulated_column.reset()
+    return {case: bits(outputs(case, emulated_column)) for case in CASES if case.mutate}
 
 
-def run(library, value, grad, *, lr, resident=3, seed=0, skip=0, **o):
-    """The kernel on NumPy arrays, in place; (error, norm, scale, skipped)."""
-    kind, limit = o.get("clip") or ("", 0.0)
-    report = np.full(3, np.nan)
-    buffer = o.get("buffer")
-    address = ctypes.c_void_p
-    error = library.clip_sgd(
-        int(value.dtype == np.float64), address(value.ctypes.data), address(grad.ctypes.data),
-        address(None if buffer is None else buffer.ctypes.data), ctypes.c_size_t(value.size), ctypes.c_double(lr),
-        ctypes.c_double(o.get("momentum", 0.0)), ctypes.c_double(o.get("dampening", 0.0)), int(o.get("nesterov", False)),
-        ctypes.c_double(o.get("weight_decay", 0.0)), int(o.get("decoupled", False)), ["", "norm", "value"].index(kind),
-        ctypes.c_double(limit), int(o.get("step") == 0), int(o.get("nonfinite") == "propagate"), resident, seed, skip,
-        address(report.ctypes.data),
-    )  # fmt: skip
-    return (error, *report.tolist())
-
-
-def example(size, dtype, scale=1.0):
-    rng = np.random.default_rng(size)
-    return [scale * rng.standard_normal(size).astype(dtype) for _ in range(3)]
-
-
-OPTIONS = {
-    "plain": {},
-    "norm": {"clip": ("norm", 1.0), "momentum": 0.9},
-    "value": {"clip": ("value", 0.5), "momentum": 0.9, "dampening": 0.1},
-    "nesterov": {"clip": ("norm", 2.0), "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-    "first step": {"momentum": 0.9, "dampening": 0.5, "step": 0, "weight_decay": 0.1, "decoupled": True},
-}
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [0, 1, 3, 1023, 1025, 5003])
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_agrees_with_reference(library, dtype, size, options):
-    value, grad, buffer = example(size, dtype)
-    buffer = buffer if "momentum" in options else None
-    want_value, want_buffer = value.copy(), None if buffer is None else buffer.copy()
-    want = ROW.reference(want_value, grad, lr=0.1, buffer=want_buffer, **options)
-    error, *got = run(library, value, grad, lr=0.1, buffer=buffer, **options)
-    assert error == 0
-    np.testing.assert_allclose(got, want, rtol=ROW.tolerance[dtype])
-    for g, w in ((value, want_value), (buffer, want_buffer)):
-        assert g is None or np.linalg.norm(g - w) <= ROW.tolerance[dtype] * max(1.0, np.linalg.norm(w))
-
-
-def test_same_bits_for_any_grid_schedule_and_alignment(library):
-    results = set()
-    for seed in SCHEDULES:
-        for resident, shift in ((1, 0), (2, 0), (5, 1), (9, 3)):
-            value, grad, buffer = (np.zeros(5003 + shift, "f4")[shift:] for _ in range(3))
-            for target, source in zip((value, grad, buffer), example(5003, "f4"), strict=True):
-                target[:] = source
-            run(library, value, grad, lr=0.1, buffer=buffer, resident=resident, seed=seed, **OPTIONS["norm"])
-            results.add(value.tobytes() + buffer.tobytes())
-    assert len(results) == 1
-
-
-@pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_float64_norm_neither_over_nor_underflows(library, scale):
-    value, grad, _ = example(3000, "float64", scale)
-    error, norm, *_ = run(library, value, grad, lr=0.0)
-    assert error == 0
-    assert norm == pytest.approx(scale * np.linalg.norm(grad / scale), rel=1e-14)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nonfinite_gradient_is_skipped_on_the_device(library, bad):
-    value, grad, _ = example(3000, "float32")
-    grad[2999], before = bad, value.copy()
-    error, _, scale, skipped = run(library, value, grad, lr=0.1, clip=("norm", 1.0))
-    assert (error, scale, skipped) == (0, 1.0, 1.0)
-    np.testing.assert_array_equal(value, before)
-    assert run(library, value, grad, lr=0.1, nonfinite="propagate")[3] == 0.0
-    assert not np.isfinite(value[2999])
-
-
-# 1 to 3 in block_sum, 4 between the passes, 5 in the second sum that only extreme float64 gradients need. Barrier 3 guards
-# the shared sums between two block_sum calls whose results all threads use, and those are the two sums of that case.
-@pytest.mark.parametrize("barrier", [1, 2, 3, 4, 5])
-def test_every_barrier_is_needed(library, barrier):
-    scale, dtype = (1e200, "float64") if barrier in (3, 5) else (1.0, "float32")
-    wrong = 0
-    for seed in SCHEDULES:
-        value, grad, _ = example(5003, dtype, scale)
-        want = value.copy()
-        ROW.reference(want, grad, lr=0.1, clip=("norm", scale))
-        error, *_ = run(library, value, grad, lr=0.1, clip=("norm", scale), seed=seed, skip=barrier)
+def fails(case, emulated, order, right):
+    try:
         with np.errstate(all="ignore"):
-            wrong += error != 0 or not np.allclose(value / scale, want / scale, rtol=1e-5, atol=1e-6)
-    assert wrong > 0
+            return bits(outputs(case, emulated, order)) != right[case]
+    except RuntimeError:  # the emulated grid found a mistake
+        return True
+
+
+@pytest.mark.skipif(SANITIZED, reason="wrong results may be wrong addresses")
+@pytest.mark.parametrize("barrier", sorted(BARRIERS.keys() - REASONS.keys()))
+def test_every_barrier_is_needed(emulated, right, barrier):
+    candidates = [case for case in right if case.family in BARRIERS[barrier]]
+    with emulated.without(barrier):
+        assert any(fails(case, emulated, order, right) for order in ORDERS for case in candidates)
+
+
+@needs_source
+def test_barriers_have_ids_of_their_own():
+    ranges = SHARED["ranges"]()
+    seen = {}
+    for path in sorted(SHARED["CUDA"].glob("*.cu*")):
+        owners = [name for name in ranges if path.stem == name or path.stem.startswith(f"{name}_")]
+        for id in map(int, SHARED["SYNC"].findall(path.read_text())):
+            assert id not in seen, f"{path.name} and {seen[id]} both have barrier {id}"
+            assert owners, f"{path.name} has a barrier and no range in launch.cuh"
+            first = ranges[max(owners, key=len)]
+            assert first <= id < first + 100, f"{path.name} owns {first} to {first + 99}, not {id}"
+            seen[id] = path.name
+    assert set(REASONS) <= set(seen)
+    assert all(len(reason) > 20 for reason in REASONS.values())
+
+
+FOREIGN = r"__syncthreads|__syncwarp|__shfl\w+|cooperative_groups|<<<|__ldg|__shared__|atomicAdd|asm\b"
+
+
+@needs_source
+def test_kernels_use_the_vocabulary_alone():
+    """What the emulation does not know would not compile there; what it can not see must not be there either."""
+    for path in SHARED["CUDA"].glob("*.cu*"):
+        if path.name == "launch.cuh":
+            continue
+        words = re.findall(FOREIGN, path.read_text())
+        assert not words, path.name
+
+
+@needs_source
+def test_families_are_the_same_everywhere():
+    files = {
+        "csrc/cuda": {p.stem for p in SHARED["CUDA"].glob("*.cu")},
+        "csrc/bind": {p.stem.removeprefix("cuda_") for p in (COLUMN["CSRC"] / "bind").glob("cuda_*.cpp")},
+        "pyasr/ops/_cuda": set(_cuda.families()),
+        "cases": {p.stem for p in (HERE / "cuda_on_cpu" / "cases").glob("*.py")},
+    }
+    for where, names in files.items():
+        assert names == set(FAMILIES), where
+    assert {case.row for case in CASES} == set(_cuda.functions())
+
+
+@pytest.mark.skipif(SANITIZED, reason="this is what the test below runs")
+class TestSanitizers:
+    @pytest.fixture(scope="class")
+    def environment(self):
+        if (reason := COLUMN["why_not"]()) is not None:
+            pytest.skip(reason)
+        libraries = [
+            subprocess.run(
+                ["g++", f"-print-file-name={n}.so"], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for n in ("libasan", "libubsan", "libstdc++")
+        ]
+        if not all(Path(p).is_absolute() for p in libraries):
+            pytest.skip("g++ has no sanitizers")
+        return {
+            **os.environ,
+            "LD_PRELOAD": " ".join(libraries),
+            "PYASR_EMULATION": "sanitize",
+            "PYTHONMALLOC": "malloc",
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "PATH": f"{Path(shutil.which('g++')).parent}:{os.environ['PATH']}",
+        }
+
+    def test_no_kernel_touches_what_is_not_its_own(self, environment):
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+        done = subprocess.run(
+            [*command, "-k", "agrees or same_bits"], env=environment, cwd="/", capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+        assert re.search(r"\d+ passed", done.stdout)
+
+    @pytest.mark.parametrize("mistake", ["beyond_shared", "beyond_global"])
+    def test_they_would_be_seen(self, environment, mistake):
+        code = f"""
+import runpy, numpy as np
+ops = runpy.run_path({str(HERE / "cuda_on_cpu" / "column.py")!r})["column"]()
+names = {MISTAKES!r}
+out, counter = np.zeros(64, "i4"), np.zeros(1, "u4")
+ops.device.native.probe_mistake(names.index({mistake!r}), out.ctypes.data, counter.ctypes.data)
+"""
+        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "heap-buffer-overflow" in done.stderr
+        assert "probes.cu" in done.stderr
+
+
+MISTAKES = re.findall(r"^  (\w+),$", (HERE / "cuda_on_cpu" / "probes.hpp").read_text(), re.MULTILINE)

@@ -1,47 +1,94 @@
-// pyasr._cuda: launchers over raw pointers and a stream. Arguments are checked before, in pyasr/ops/_cuda.py, which
-// also owns the memory through CuPy. Importing needs no driver.
-#include <cuda_runtime_api.h>
-#include <pybind11/pybind11.h>
-
-#include <cstdint>
+// pyasr._cuda: launchers over raw pointers and a stream, and what is to know about the device. Importing needs no
+// driver. The families are beside this file and register themselves (cuda_family.hpp).
+#include <atomic>
 #include <stdexcept>
 #include <string>
 
-#include "cuda/clip_sgd.hpp"
+#include "bind/cuda_family.hpp"
 
-namespace py = pybind11;
-
+namespace pyasr::bind {
 namespace {
 
-using namespace pyasr;
-using Address = std::uintptr_t;
+using namespace py::literals;
+
+struct DeviceFault : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+std::string words(cudaError_t e) { return std::string(cudaGetErrorName(e)) + ": " + cudaGetErrorString(e); }
+
+// After these the context is lost: every later call of any library in this process fails.
+bool lost(cudaError_t e) {
+  switch (e) {
+    case cudaErrorECCUncorrectable:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::atomic<cudaError_t> fault{cudaSuccess};
+
+}  // namespace
+
+void refuse_after_fault(const char* op) {
+  if (const cudaError_t e = fault.load())
+    throw DeviceFault(std::string(op) + ": the device failed (" + words(e) +
+                      ") and this process can not use it any more: restart the process");
+}
 
 void check(const char* op, cudaError_t e) {
   if (e == cudaSuccess) return;
-  cudaGetLastError();  // the next call starts clean
-  throw std::runtime_error(std::string(op) + ": " + cudaGetErrorName(e) + ": " + cudaGetErrorString(e));
+  static_cast<void>(cudaGetLastError());
+  if (lost(e)) {
+    fault = e;
+    refuse_after_fault(op);
+  }
+  throw std::runtime_error(std::string(op) + ": " + words(e));
 }
 
-// None where a device can run kernels, else the driver's words.
+namespace {
+
+constexpr int oldest = 75;  // compute capability of the oldest code in this module
+
+// None where a device can run kernels, else the reason, in the driver's words where they are its own.
 py::object problem() {
   int count = 0;
-  const cudaError_t e = cudaGetDeviceCount(&count);
-  if (e != cudaSuccess) {
-    cudaGetLastError();
-    return py::str(std::string(cudaGetErrorName(e)) + ": " + cudaGetErrorString(e));
+  if (const cudaError_t e = cudaGetDeviceCount(&count)) {
+    static_cast<void>(cudaGetLastError());
+    return py::str(words(e));
   }
   if (count == 0) return py::str("the driver lists no device");
+  cuda::DeviceProperties p;
+  if (const cudaError_t e = cuda::device_properties(&p)) {
+    static_cast<void>(cudaGetLastError());
+    return py::str(words(e));
+  }
+  if (const int is = 10 * p.major + p.minor; is < oldest)
+    return py::str("the device is an sm_" + std::to_string(is) + ", these kernels need sm_" + std::to_string(oldest) +
+                   " or newer");
   return py::none();
 }
 
 // The device whose memory this is, or -1 for memory that no kernel may touch.
 int device_of(Address p) {
+  refuse_after_fault("device_of");
   cudaPointerAttributes a{};
-  check("device_of", cudaPointerGetAttributes(&a, reinterpret_cast<const void*>(p)));
+  check("device_of", cudaPointerGetAttributes(&a, at<const void>(p)));
   return a.type == cudaMemoryTypeDevice || a.type == cudaMemoryTypeManaged ? a.device : -1;
 }
 
 int current_device() {
+  refuse_after_fault("current_device");
   int device = 0;
   check("current_device", cudaGetDevice(&device));
   return device;
@@ -49,68 +96,35 @@ int current_device() {
 
 // What is queued on `stream` from now on waits for what `producer` has queued so far; the host does not wait.
 void wait_for(Address stream, Address producer) {
+  refuse_after_fault("wait_for");
   cudaEvent_t event = nullptr;
   check("wait_for", cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-  cudaError_t e = cudaEventRecord(event, reinterpret_cast<cudaStream_t>(producer));
-  if (e == cudaSuccess) e = cudaStreamWaitEvent(reinterpret_cast<cudaStream_t>(stream), event, 0);
+  cudaError_t e = cudaEventRecord(event, stream_at(producer));
+  if (e == cudaSuccess) e = cudaStreamWaitEvent(stream_at(stream), event, 0);
   cudaEventDestroy(event);
   check("wait_for", e);
 }
 
-template <class T>
-cudaError_t run(Address value, Address grad, Address buffer, std::size_t n, const ClipSgdOptions& options,
-                Address workspace, Address report, Address stream) {
-  const ClipSgdArgs<T> args{reinterpret_cast<T*>(value), reinterpret_cast<const T*>(grad), reinterpret_cast<T*>(buffer),
-                            n, options};
-  return cuda::clip_sgd(args, reinterpret_cast<void*>(workspace), reinterpret_cast<cuda::ClipSgdReport*>(report),
-                        reinterpret_cast<cudaStream_t>(stream));
-}
-
-void clip_sgd(Address value, Address grad, Address buffer, std::size_t n, bool is_double, double lr, double momentum,
-              double dampening, bool nesterov, double weight_decay, bool decoupled, const std::string& clip,
-              double limit, double eps, double grad_scale, bool first, bool propagate, Address workspace,
-              Address report, Address stream) {
-  ClipSgdOptions o{};
-  o.lr = lr;
-  o.momentum = momentum;
-  o.dampening = dampening;
-  o.weight_decay = weight_decay;
-  o.limit = limit;
-  o.eps = eps;
-  o.grad_scale = grad_scale;
-  o.nesterov = nesterov;
-  o.decoupled = decoupled;
-  o.first = first;
-  o.clip = clip == "norm" ? Clip::norm : clip == "value" ? Clip::value : Clip::none;
-  o.nonfinite = propagate ? NonFinite::propagate : NonFinite::skip;
-  cudaError_t e{};
-  {
-    py::gil_scoped_release released;
-    e = is_double ? run<double>(value, grad, buffer, n, o, workspace, report, stream)
-                  : run<float>(value, grad, buffer, n, o, workspace, report, stream);
-  }
-  check("clip_sgd", e);
+py::dict properties() {
+  cuda::DeviceProperties p;
+  check("properties", cuda::device_properties(&p));
+  return py::dict("processors"_a = p.processors, "threads_per_processor"_a = p.threads_per_processor,
+                  "shared_per_block"_a = p.shared_per_block, "shared_per_processor"_a = p.shared_per_processor,
+                  "l2"_a = p.l2, "major"_a = p.major, "minor"_a = p.minor);
 }
 
 }  // namespace
+}  // namespace pyasr::bind
 
 PYBIND11_MODULE(_cuda, m) {
-  using namespace py::literals;
+  using namespace pyasr::bind;
   m.doc() = "CUDA kernels of pyasr over raw addresses. Use them through pyasr.backend(\"cuda\").";
   m.attr("__version__") = PYASR_VERSION;
-  m.def("problem", &problem, "None where a device can run kernels, else the driver's words.");
+  py::register_local_exception<DeviceFault>(m, "DeviceFault", PyExc_RuntimeError);
+  m.def("problem", &problem, "None where a device can run kernels, else the reason.");
   m.def("device_of", &device_of, "address"_a, "The device whose memory this is, -1 for host memory.");
   m.def("current_device", &current_device);
+  m.def("properties", &properties, "What plans depend on, of the current device.");
   m.def("wait_for", &wait_for, "stream"_a, "producer"_a, "Later work on stream waits for producer; the host does not.");
-  m.attr("clip_sgd_workspace_bytes") = cuda::clip_sgd_workspace_bytes;
-  m.def(
-      "clip_sgd_plan",
-      [](std::size_t n, int resident_blocks) {
-        const auto p = cuda::plan_clip_sgd(n, resident_blocks);
-        return py::make_tuple(p.slot_size, p.slots, p.blocks);
-      },
-      "n"_a, "resident_blocks"_a, "The launch for n parameters: (slot_size, slots, blocks).");
-  m.def("clip_sgd", &clip_sgd, py::kw_only(), "value"_a, "grad"_a, "buffer"_a, "n"_a, "is_double"_a, "lr"_a,
-        "momentum"_a, "dampening"_a, "nesterov"_a, "weight_decay"_a, "decoupled"_a, "clip"_a, "limit"_a, "eps"_a,
-        "grad_scale"_a, "first"_a, "propagate"_a, "workspace"_a, "report"_a, "stream"_a);
+  for (const Family* family = Family::first(); family; family = family->next) family->add(m);
 }

@@ -37,13 +37,13 @@ __device__ void store(T* p, std::size_t count, const Four<T>& v) {
 // The sum over the block by a fixed tree, known to every thread.
 __device__ double block_sum(double s, double* part /* shared [threads] */) {
   part[threadIdx.x] = s;
-  PYASR_SYNC_BLOCK(1);
+  PYASR_SYNC_BLOCK(101);
   for (int half = threads / 2; half > 0; half /= 2) {
     if (static_cast<int>(threadIdx.x) < half) part[threadIdx.x] += part[threadIdx.x + half];
-    PYASR_SYNC_BLOCK(2);
+    PYASR_SYNC_BLOCK(102);
   }
   const double total = part[0];
-  PYASR_SYNC_BLOCK(3);  // part may be written again
+  PYASR_SYNC_BLOCK(103);  // part may be written again
   return total;
 }
 
@@ -115,13 +115,13 @@ __global__ void __launch_bounds__(threads)
   PYASR_SHARED(double, part, threads);
   const ClipSgdOptions& o = a.options;
   fill_slots<T, Aligned>(a, plan, 1.0, slots, part);
-  PYASR_SYNC_GRID(4);
+  PYASR_SYNC_GRID(104);
   double total = sum_slots(slots, plan.slots, part), unit = 1;
   if (sizeof(T) == 8 && a.n && (!finite(total) || total < static_cast<double>(a.n) * 1e-280)) {
     // Powers of two that bring every float64 norm into range; the whole grid takes this way or none of it does.
     unit = finite(total) ? 0x1p512 : 0x1p-512;
     fill_slots<T, Aligned>(a, plan, unit, slots + clip_sgd_most_slots, part);
-    PYASR_SYNC_GRID(5);
+    PYASR_SYNC_GRID(105);
     total = sum_slots(slots + clip_sgd_most_slots, plan.slots, part);
   }
   const double norm = sqrt(total) / unit * fabs(o.grad_scale);
@@ -149,9 +149,9 @@ template <class T>
 cudaError_t clip_sgd(const ClipSgdArgs<T>& args, void* workspace, ClipSgdReport* report, cudaStream_t stream) {
   const auto kernel = aligned(args) ? clip_sgd_kernel<T, true> : clip_sgd_kernel<T, false>;
   int resident = 0;
-  if (const cudaError_t e = resident_blocks(kernel, threads, &resident)) return e;
+  if (const cudaError_t e = resident_blocks(kernel, threads, 0, &resident)) return e;
   const ClipSgdPlan plan = plan_clip_sgd(args.n, resident);
-  return launch_grid(kernel, plan.blocks, threads, stream, args, plan, static_cast<double*>(workspace), report);
+  return launch_grid(kernel, plan.blocks, threads, 0, stream, args, plan, static_cast<double*>(workspace), report);
 }
 
 template cudaError_t clip_sgd(const ClipSgdArgs<float>&, void*, ClipSgdReport*, cudaStream_t);

@@ -1,12 +1,8 @@
 // clip_sgd on a CUDA device: the launcher and, as plain host code that needs no GPU, the shape of its launch.
 #pragma once
-#include <cstddef>
-
-#if defined(PYASR_CUDA_ON_CPU)
-#include "emulation.hpp"
-#else
 #include <cuda_runtime_api.h>
-#endif
+
+#include <cstddef>
 
 #include "pyasr/clip_sgd.hpp"
 

@@ -113,7 +113,9 @@ def _cpp(row: Row) -> Callable | None:
 def _cuda(row: Row) -> Callable | None:
     if native("_cuda") is None:
         return None
-    return getattr(importlib.import_module("pyasr.ops._cuda"), row.name, None)
+    from pyasr.ops import _cuda as cuda
+
+    return getattr(cuda.column(), row.name) if row.name in cuda.functions() else None
 
 
 COLUMNS: dict[str, Callable[[Row], Callable | None]] = {"numpy": _numpy, "numba": _numba, "cpp": _cpp, "cuda": _cuda}

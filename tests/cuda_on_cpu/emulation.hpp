@@ -1,185 +1,224 @@
-// Runs a CUDA kernel on the CPU: one fiber per thread, the whole grid at once. A fiber gives way only at a barrier, so
-// what the order of fibers decides is exactly what a missing barrier leaves open; `seed` picks the order: 0 threads
-// upwards, 1 threads downwards, others random with random priorities of blocks, where one block may run far ahead of
-// another.
+// The vocabulary of csrc/cuda/launch.cuh on the CPU: kernels of this project compile with a C++ compiler and run on
+// fibers, all blocks of a cooperative launch at once (grid.hpp, fiber.hpp; cuda_runtime_api.h is the host's side).
 //
 // A barrier has an id. `skip` leaves one out, and the tests expect a wrong answer for each. Shared memory begins as
-// NaN. Threads of a block that wait at different barriers, or leave while others wait, are an error, and so is a grid
-// that can not go on. Not covered: memory order between threads that run truly at once, occupancy, speed.
+// NaN. Divergent barriers, a thread that leaves while others wait, and a grid that can not go on are errors with words;
+// a sanitizer finds what lies out of bounds. Not covered: memory order between threads that run truly at once,
+// occupancy, bank conflicts, speed.
 #pragma once
-#include <ucontext.h>
-
 #include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <map>
-#include <memory>
-#include <random>
-#include <stdexcept>
+#include <limits>
+#include <mutex>
 #include <type_traits>
-#include <vector>
+#include <utility>
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorLaunchFailure = 719 };
-using cudaStream_t = void*;
+#include "cuda_runtime.h"
+#include "grid.hpp"
+
+#define __global__
+#define __device__
+#define __host__
+#define __constant__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define threadIdx (::emulation::current->thread)
+#define blockIdx (::emulation::current->block->index)
+#define blockDim (::emulation::block_size)
+#define gridDim (::emulation::grid_size)
+
+#define PYASR_SYNC_BLOCK(id) ::emulation::sync(id, [](int i) { ::emulation::Grid::now->at_block(i); })
+#define PYASR_SYNC_WARP(id) ::emulation::sync(id, [](int i) { ::emulation::Grid::now->at_warp(i); })
+#define PYASR_SYNC_GRID(id) ::emulation::sync(id, [](int i) { ::emulation::Grid::now->at_grid(i); })
+#define PYASR_GROUP_ARRIVE(id, counter) ::emulation::arrive(id, counter)
+#define PYASR_GROUP_WAIT(id, counter, value) ::emulation::await(id, counter, value)
+#define PYASR_SHARED(type, name, count) \
+  static const char name##_site = 0;    \
+  type* const name = ::emulation::shared<type>(&name##_site, static_cast<std::size_t>(count))
+#define PYASR_DYNAMIC_SHARED(type, name) \
+  type* const name = reinterpret_cast<type*>(::emulation::current->block->dynamic.get())
 
 namespace emulation {
 
-struct Index {
-  unsigned x;
-};
-enum class State { ready, at_block, at_grid, done };
-struct Block;
-struct Fiber {
-  ucontext_t context;
-  Block* block;
-  Index thread;
-  State state = State::ready;
-  int id = 0;  // of the barrier that it waits at
-};
-struct Block {
-  Index index;
-  std::vector<Fiber*> fibers;
-  std::map<const void*, std::vector<char>> shared;
-  unsigned priority = 0;
-};
-
-inline Fiber* current = nullptr;
-inline ucontext_t scheduler;
-inline Index grid_size;
-inline void (*body)(void*) = nullptr;
-inline void* body_arg = nullptr;
-inline unsigned seed = 0;
-inline int skip = 0, resident = 1;
-
-inline void wait(State state, int id) {
-  if (id == skip) return;
-  current->state = state;
-  current->id = id;
-  swapcontext(&current->context, &scheduler);
+inline void sync(int id, void (*barrier)(int)) {
+  if (id != skip) barrier(id);
 }
 
-inline void start() {
-  body(body_arg);
-  current->state = State::done;
-  swapcontext(&current->context, &scheduler);
+// The block's barrier, then one thread counts the block. Left out, that thread counts before the others have come.
+inline void arrive(int id, unsigned* counter) {
+  sync(id, [](int i) { Grid::now->at_block(i); });
+  if (current->lane == 0 && current->warp == current->block->warps) ++*counter;
+}
+// One thread polls, then the block's barrier. Left out, nobody waits for the other blocks.
+inline void await(int id, const unsigned* counter, unsigned value) {
+  if (id == skip) return;
+  if (current->lane == 0 && current->warp == current->block->warps) Grid::now->at_counter(id, counter, value);
+  Grid::now->at_block(id);
 }
 
 template <class T>
 T* shared(const void* site, std::size_t count) {
-  auto& bytes = current->block->shared[site];
-  if (bytes.empty()) bytes.assign(count * sizeof(T), static_cast<char>(0xff));
-  return reinterpret_cast<T*>(bytes.data());
+  Memory& bytes = current->block->shared[site];
+  if (!bytes) bytes = poisoned(count * sizeof(T));
+  return reinterpret_cast<T*>(bytes.get());
 }
 
-// Lets every fiber of a barrier that is complete go on.
-inline bool release(std::vector<Block>& blocks, std::size_t fibers) {
-  bool any = false;
-  std::size_t at_grid = 0;
-  for (Block& b : blocks) {
-    std::size_t at_block = 0, done = 0;
-    int id = 0;
-    for (const Fiber* f : b.fibers) {
-      done += f->state == State::done;
-      at_grid += f->state == State::at_grid;
-      if (f->state != State::at_block) continue;
-      if (at_block++ && f->id != id) throw std::runtime_error("threads of a block wait at different barriers");
-      id = f->id;
-    }
-    if (at_block && done) throw std::runtime_error("a thread left while others of its block wait");
-    if (at_block == b.fibers.size()) {
-      for (Fiber* f : b.fibers) f->state = State::ready;
-      any = true;
-    }
-  }
-  if (at_grid == fibers) {
-    for (Block& b : blocks)
-      for (Fiber* f : b.fibers) f->state = State::ready;
-    any = true;
-  }
-  return any;
+// Every lane of the warp offers a value; the result is the slot of each. All lanes have to come to the same line.
+template <class T>
+unsigned offer(T v, unsigned line) {
+  static_assert(sizeof(T) <= sizeof(Fiber::slot[0]) && std::is_trivially_copyable_v<T>);
+  const unsigned turn = current->turn++ % 2;
+  std::memcpy(current->slot[turn], &v, sizeof(T));
+  Grid::now->at_warp(-static_cast<int>(line));
+  return turn;
+}
+template <class T>
+T offered(unsigned lane, unsigned turn) {
+  T v;
+  const Warp& w = *current->warp;
+  if (lane < w.size)
+    std::memcpy(&v, w.fibers[lane].slot[turn], sizeof(T));
+  else
+    std::memset(&v, 0xff, sizeof(T));  // a lane that is not there
+  return v;
+}
+// The value of the lane `source(mine, first, last)` of the segment of `width` lanes; beyond the segment one's own.
+template <class T, class Source>
+T shuffle(T v, int width, unsigned line, Source source) {
+  const unsigned turn = offer(v, line);
+  const int mine = static_cast<int>(current->lane), first = mine & ~(width - 1), last = first + width - 1;
+  const int from = source(mine, first, last);
+  return from < 0 ? v : offered<T>(static_cast<unsigned>(from), turn);
 }
 
-inline void run(int count, int threads) {
-  constexpr std::size_t stack = 32768;
-  const auto n = static_cast<std::size_t>(count) * static_cast<std::size_t>(threads);
-  std::vector<Block> blocks(static_cast<std::size_t>(count));
-  std::vector<Fiber> fibers(n);
-  const std::unique_ptr<char[]> stacks(new char[n * stack]);
-  grid_size = {static_cast<unsigned>(count)};
-  for (std::size_t i = 0; i < n; ++i) {
-    Block& b = blocks[i / static_cast<std::size_t>(threads)];
-    b.index = {static_cast<unsigned>(i / static_cast<std::size_t>(threads))};
-    Fiber& f = fibers[i];
-    f.block = &b;
-    f.thread = {static_cast<unsigned>(i % static_cast<std::size_t>(threads))};
-    b.fibers.push_back(&f);
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = &stacks[i * stack];
-    f.context.uc_stack.ss_size = stack;
-    f.context.uc_link = nullptr;
-    makecontext(&f.context, start, 0);
-  }
-  std::mt19937 random(seed);
-  for (Block& b : blocks) b.priority = seed > 1 ? static_cast<unsigned>(random()) : 0;
-  for (;;) {
-    unsigned best = 0;
-    bool ready = false, all_done = true;
-    for (const Fiber& f : fibers) {
-      all_done &= f.state == State::done;
-      if (f.state != State::ready) continue;
-      if (!ready || f.block->priority > best) best = f.block->priority;
-      ready = true;
+// Blocks that are not promised to run at the same time come in portions, so that memory stays small.
+template <class... P>
+cudaError_t run(void (*kernel)(P...), Index grid, Index block, std::size_t dynamic_bytes, bool cooperative, P... args) {
+  static std::mutex one;
+  const std::lock_guard<std::mutex> held(one);
+  if (const int e = std::exchange(planted, 0)) return result(static_cast<cudaError_t>(e));
+  const std::size_t blocks = grid.count(), threads = block.count();
+  const Properties& p = devices[static_cast<std::size_t>(device)];
+  if (!blocks || !threads || threads > 1024 || block.z > 64) return result(cudaErrorInvalidConfiguration);
+  if (dynamic_bytes > static_cast<std::size_t>(p.shared_per_block)) return result(cudaErrorInvalidValue);
+  auto call = [&] { kernel(args...); };
+  grid_size = grid;
+  block_size = block;
+  const std::size_t portion = cooperative ? blocks : 1 + 1024 / threads;
+  try {
+    for (std::size_t done = 0; done < blocks; done += portion) {
+      const std::size_t count = blocks - done < portion ? blocks - done : portion;
+      const std::size_t begin = seed % 2 ? blocks - done - count : done;
+      Grid(begin, count, dynamic_bytes, cooperative).run([](void* f) { (*static_cast<decltype(call)*>(f))(); }, &call);
     }
-    if (all_done) return;
-    if (ready) {
-      for (std::size_t k = 0; k < n; ++k) {
-        Fiber& f = fibers[seed % 2 ? n - 1 - k : k];
-        if (f.state != State::ready || f.block->priority != best) continue;
-        current = &f;
-        swapcontext(&scheduler, &f.context);
-      }
-      if (seed > 1 && random() % 64 == 0) blocks[random() % blocks.size()].priority = static_cast<unsigned>(random());
-    }
-    if (!release(blocks, n) && !ready) throw std::runtime_error("the grid can not go on");
+  } catch (const std::runtime_error& e) {
+    problem = e.what();
+    return result(cudaErrorUnknown);
   }
+  return cudaSuccess;
 }
 
 }  // namespace emulation
 
-#define __global__
-#define __device__
-#define __launch_bounds__(n)
-#define threadIdx (emulation::current->thread)
-#define blockIdx (emulation::current->block->index)
-#define gridDim (emulation::grid_size)
-#define PYASR_SYNC_BLOCK(id) emulation::wait(emulation::State::at_block, id)
-#define PYASR_SYNC_GRID(id) emulation::wait(emulation::State::at_grid, id)
-#define PYASR_SHARED(type, name, count) \
-  static const char name##_site = 0;    \
-  type* name = emulation::shared<type>(&name##_site, static_cast<std::size_t>(count))
-
 namespace pyasr::cuda {
 
-using std::fabs;
-using std::sqrt;
+using std::abs, std::ceil, std::cos, std::exp, std::fabs, std::floor, std::fma, std::fmax, std::fmin, std::isfinite,
+    std::isnan, std::log, std::log1p, std::pow, std::sin, std::sqrt, std::tanh;
+inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
+inline double rsqrt(double x) { return 1 / std::sqrt(x); }
+
+// What launch.cuh says of each.
+namespace dev {
+
+template <class T>
+T shuffle(T v, int lane, int width = 32, unsigned line = __builtin_LINE()) {
+  return emulation::shuffle(v, width, line, [&](int, int first, int) { return first + (lane & (width - 1)); });
+}
+template <class T>
+T shuffle_up(T v, unsigned delta, int width = 32, unsigned line = __builtin_LINE()) {
+  const int d = static_cast<int>(delta);
+  return emulation::shuffle(v, width, line, [&](int mine, int first, int) { return mine - d < first ? -1 : mine - d; });
+}
+template <class T>
+T shuffle_down(T v, unsigned delta, int width = 32, unsigned line = __builtin_LINE()) {
+  const int d = static_cast<int>(delta);
+  return emulation::shuffle(v, width, line, [&](int mine, int, int last) { return mine + d > last ? -1 : mine + d; });
+}
+template <class T>
+T shuffle_xor(T v, int mask, int width = 32, unsigned line = __builtin_LINE()) {
+  return emulation::shuffle(v, width, line,
+                            [&](int mine, int, int last) { return (mine ^ mask) > last ? -1 : mine ^ mask; });
+}
+inline unsigned ballot(bool predicate, unsigned line = __builtin_LINE()) {
+  const unsigned turn = emulation::offer(predicate, line);
+  unsigned mask = 0;
+  for (unsigned k = 0; k < emulation::current->warp->size; ++k)
+    mask |= unsigned{emulation::offered<bool>(k, turn)} << k;
+  return mask;
+}
+inline bool any(bool predicate, unsigned line = __builtin_LINE()) { return ballot(predicate, line) != 0; }
+inline bool all(bool predicate, unsigned line = __builtin_LINE()) { return ballot(!predicate, line) == 0; }
+
+template <class T>
+T atomic_add(T* p, T v) {
+  static_assert(std::is_integral_v<T>, "sums of floats would depend on the order");
+  const T old = *p;
+  *p = static_cast<T>(old + v);
+  return old;
+}
+template <class T>
+T atomic_max(T* p, T v) {
+  static_assert(std::is_integral_v<T>);
+  const T old = *p;
+  if (v > old) *p = v;
+  return old;
+}
+template <class T>
+T atomic_exchange(T* p, T v) {
+  return std::exchange(*p, v);
+}
+template <class T>
+T atomic_cas(T* p, T expected, T v) {
+  const T old = *p;
+  if (old == expected) *p = v;
+  return old;
+}
+
+template <class T>
+T load_cg(const T* p) {
+  return *p;
+}
+template <class T>
+void store_cg(T* p, T v) {
+  *p = v;
+}
+
+}  // namespace dev
 
 template <class... P>
-cudaError_t resident_blocks(void (*)(P...), int, int* blocks) {
-  *blocks = emulation::resident;
+cudaError_t resident_blocks(void (*)(P...), int threads, std::size_t shared_bytes, int* blocks) {
+  const emulation::Properties& p = emulation::devices[static_cast<std::size_t>(emulation::device)];
+  int each = p.threads_per_processor / threads;
+  if (shared_bytes) {
+    const int fit = static_cast<int>(static_cast<std::size_t>(p.shared_per_processor) / shared_bytes);
+    each = shared_bytes > static_cast<std::size_t>(p.shared_per_block) ? 0 : fit < each ? fit : each;
+  }
+  *blocks = emulation::resident && each ? emulation::resident : p.processors * each;
   return cudaSuccess;
 }
 
 template <class... P>
-cudaError_t launch_grid(void (*kernel)(P...), int blocks, int threads, cudaStream_t, std::type_identity_t<P>... args) {
-  auto call = [&] { kernel(args...); };
-  emulation::body = [](void* arg) { (*static_cast<decltype(call)*>(arg))(); };
-  emulation::body_arg = &call;
-  try {
-    emulation::run(blocks, threads);
-  } catch (const std::runtime_error&) {
-    return cudaErrorLaunchFailure;
-  }
-  return cudaSuccess;
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t,
+                   std::type_identity_t<P>... args) {
+  return emulation::run<P...>(kernel, grid, block, shared_bytes, false, args...);
+}
+
+template <class... P>
+cudaError_t launch_grid(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t,
+                        std::type_identity_t<P>... args) {
+  int most = 0;
+  if (const cudaError_t e = resident_blocks(kernel, static_cast<int>(block.count()), shared_bytes, &most)) return e;
+  if (grid.count() > static_cast<std::size_t>(most)) return emulation::result(cudaErrorCooperativeLaunchTooLarge);
+  return emulation::run<P...>(kernel, grid, block, shared_bytes, true, args...);
 }
 
 }  // namespace pyasr::cuda

@@ -1,0 +1,100 @@
+"""What a function of the column needs to know of the device, in one object: kernels, arrays, stream, memory.
+
+Tests give the same functions another Device, whose kernels run on the CPU and whose arrays are NumPy's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import numpy as np
+
+CUDA_MEMORY = (2, 13)  # kDLCUDA and kDLCUDAManaged of DLPack
+
+
+class Device:
+    """The current device of one array library.
+
+    `native` holds the kernels: functions of addresses and a stream, as pyasr._cuda has them. `xp` is the array library.
+    """
+
+    native: Any
+    xp: Any
+
+    @property
+    def index(self) -> int:
+        """The number of the current device."""
+        return self.native.current_device()
+
+    @property
+    def stream(self) -> int:
+        """The stream of the caller: what is queued there runs in order."""
+        raise NotImplementedError
+
+    def interface(self, x: Any) -> dict[str, Any] | None:
+        """x as `__cuda_array_interface__` describes it; None for what does not lie on a device.
+
+        An array that does not say on which stream it was written (torch) comes by DLPack where it can, which makes the current
+        stream wait for the stream of its own library. Raises BufferError where the library refuses to hand it out.
+        """
+        interface = getattr(x, "__cuda_array_interface__", None)
+        if interface is not None and (interface.get("stream") is not None or not hasattr(x, "__dlpack__")):
+            return interface
+        where = getattr(x, "__dlpack_device__", None)
+        if where is None or int(where()[0]) not in CUDA_MEMORY:
+            return interface
+        array = self.xp.from_dlpack(x)  # calls __dlpack__(stream=the current one); copies nothing
+        return dict(array.__cuda_array_interface__, owner=array)
+
+    def address(self, array: Any) -> int:
+        """Where an array of `xp` begins."""
+        raise NotImplementedError
+
+    def host(self, array: Any, stream: int | None = None) -> np.ndarray:
+        """A copy on the host; waits for a stream, by default the current one."""
+        raise NotImplementedError
+
+    def check_process(self, op: str) -> None:
+        """Raise RuntimeError in a process that was forked after CUDA was in use: there it does not work."""
+
+    def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+        """A new array of `xp` from its memory pool, not initialized."""
+        return self.xp.empty(shape, dtype)
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+        """A new array of zeros, which the current stream writes."""
+        return self.xp.zeros(shape, dtype)
+
+    def workspace(self, nbytes: int) -> Any:
+        """Memory for one call, as bytes [nbytes], aligned to 256: free for work that the stream runs after it."""
+        return self.empty(max(nbytes, 1), np.uint8)
+
+
+class Gpu(Device):
+    """The current GPU, with CuPy's arrays, stream and pool. CuPy is imported when the first function runs."""
+
+    def __init__(self, native: Any) -> None:
+        self.native = native
+        self._process = os.getpid()
+
+    @property
+    def xp(self) -> Any:
+        return importlib.import_module("cupy")
+
+    @property
+    def stream(self) -> int:
+        return self.xp.cuda.get_current_stream().ptr
+
+    def address(self, array: Any) -> int:
+        return array.data.ptr
+
+    def host(self, array: Any, stream: int | None = None) -> np.ndarray:
+        if stream is None:
+            return array.get()
+        return array.get(stream=self.xp.cuda.ExternalStream(stream))
+
+    def check_process(self, op: str) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(f"{op}: this process was forked from one that uses CUDA; start it by the method spawn")

@@ -1,0 +1,232 @@
+"""The cuda column on the CPU: its own door, plans and workspaces, its kernels and bindings compiled by g++ over
+emulation.hpp, NumPy's arrays in the place of CuPy's. tests/conftest.py gives it to tests as the fixture `emulated`.
+
+    ops.schedule("block", 3)      # who goes first: "fair", "block" or "warp", and a seed
+    ops.skip(101)                 # leave out the barrier with this id; 0: none
+    ops.resident(3)               # blocks that the device holds at once; 0: as its properties say
+    ops.properties("sm_80")       # what plans see; None: a small device
+    info = ops.clip_sgd(value, grad, lr=0.1)
+
+Objects are kept in build/cuda_on_cpu under a hash of what they are made of, so a change compiles one file. With
+PYASR_EMULATION=sanitize everything is compiled with ASan and UBSan, whose libraries have to be preloaded.
+"""
+
+import contextlib
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from pyasr.ops._cuda import Column
+from pyasr.ops._cuda._device import Device
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CSRC = ROOT / "csrc"
+SCHEDULES = ("fair", "block", "warp")
+# processors, threads per processor, shared memory per block and per processor, L2: of a T4, A100, RTX 3090, RTX 4090, H100
+DEVICES = {
+    "sm_75": (40, 1024, 64 << 10, 64 << 10, 4 << 20),
+    "sm_80": (108, 2048, 163 << 10, 164 << 10, 40 << 20),
+    "sm_86": (82, 1536, 99 << 10, 100 << 10, 6 << 20),
+    "sm_89": (128, 1536, 99 << 10, 100 << 10, 72 << 20),
+    "sm_90": (132, 2048, 227 << 10, 228 << 10, 50 << 20),
+}
+
+
+def families():
+    """The families with kernels, as cmake/cuda.cmake lists them."""
+    text = (ROOT / "cmake" / "cuda.cmake").read_text()
+    return re.search(r"set\(PYASR_CUDA_FAMILIES([^)]*)\)", text)[1].split()
+
+
+def why_not():
+    """Why the kernels can not be compiled here; None where they can."""
+    if not CSRC.is_dir():
+        return "the C++ sources are not beside the tests"
+    if shutil.which("g++") is None:
+        return "no g++"
+    if importlib.util.find_spec("pybind11") is None:
+        return "pybind11 is not installed"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
+        return "no Python.h"
+    return None
+
+
+def sources():
+    """Every file to compile."""
+    names = families()
+    bindings = [CSRC / "bind" / f"cuda_{name}.cpp" for name in names]
+    kernels = [CSRC / "cuda" / f"{name}.cu" for name in names]
+    return [
+        *(HERE / n for n in ("controls.cpp", "probes.cpp", "probes.cu")),
+        CSRC / "bind" / "cuda.cpp",
+        *bindings,
+        *kernels,
+    ]
+
+
+def _flags(sanitize):
+    import pybind11
+
+    flags = [
+        "-std=c++20",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-DPYASR_CUDA_ON_CPU",
+        '-DPYASR_VERSION="0"',
+        "-U_FORTIFY_SOURCE",
+    ]
+    flags += ["-Wall", "-Wextra", "-Wno-unknown-pragmas", f"-I{CSRC}", f"-I{CSRC / 'include'}", f"-I{HERE}"]
+    flags += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_paths()["include"]]
+    if sanitize:
+        flags += ["-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    return flags
+
+
+def _headers(path, seen):
+    """The text of a file and of everything of this project that it includes."""
+    if path in seen:
+        return
+    seen[path] = path.read_bytes()
+    for name in re.findall(rb'^\s*#\s*include\s+[<"]([^>"]+)[>"]', seen[path], re.MULTILINE):
+        for folder in (path.parent, CSRC, CSRC / "include", HERE):
+            if (found := folder / name.decode()).is_file():
+                _headers(found.resolve(), seen)
+                break
+
+
+def _run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr}")
+
+
+def _replaced(target, command):
+    """Run a command that writes its last argument, so that the target is there as a whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        _run([*command, str(Path(folder) / target.name)])
+        os.replace(Path(folder) / target.name, target)
+
+
+def build(sanitize=False):
+    """The extension module, compiled where something has changed; its path."""
+    cache = ROOT / "build" / "cuda_on_cpu"
+    cache.mkdir(parents=True, exist_ok=True)
+    flags = _flags(sanitize)
+
+    def compiled(source):
+        seen = {}
+        _headers(source, seen)
+        level = "-O1" if source.suffix == ".cu" else "-O0"
+        key = hashlib.sha256(repr([flags, level, sys.version, sorted(seen.items())]).encode()).hexdigest()[:20]
+        target = cache / f"{source.name}-{key}.o"
+        if not target.exists():
+            _replaced(target, ["g++", level, *flags, "-x", "c++", "-c", str(source), "-o"])
+        return target
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compiled, sources()))
+    key = hashlib.sha256(repr([flags, [o.name for o in objects]]).encode()).hexdigest()[:20]
+    target = cache / f"_cuda-{key}.so"
+    if not target.exists():
+        sanitizers = ["-fsanitize=address,undefined"] if sanitize else []
+        _replaced(target, ["g++", "-shared", *sanitizers, *map(str, objects), "-o"])
+    return target
+
+
+def load(path):
+    loader = importlib.machinery.ExtensionFileLoader("_cuda", str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("_cuda", loader))
+    loader.exec_module(module)
+    return module
+
+
+def _poisoned(shape, dtype=float):
+    x = np.empty(shape, dtype)
+    x.reshape(-1).view(np.uint8)[:] = 0xFF
+    return x
+
+
+class Emulated(Device):
+    """The emulated device: NumPy's arrays count as arrays on it, and what is not initialized holds NaN or −1."""
+
+    def __init__(self, native):
+        self.native = native
+        names = {n: getattr(np, n) for n in dir(np) if not n.startswith("_")}
+        own = {"empty": _poisoned, "from_dlpack": self.from_dlpack, "__name__": "numpy"}
+        self.xp = SimpleNamespace(**(names | own))
+
+    stream = 0
+
+    def interface(self, x):
+        if not isinstance(x, np.ndarray):
+            return super().interface(x)
+        return {**x.__array_interface__, "stream": None, "owner": x}
+
+    def from_dlpack(self, x):
+        """As CuPy takes it: with the current stream in the call."""
+        array = np.from_dlpack(
+            SimpleNamespace(__dlpack__=lambda **_: x.__dlpack__(stream=1), __dlpack_device__=lambda: (1, 0))
+        )
+        return SimpleNamespace(__cuda_array_interface__=self.interface(array), array=array)
+
+    def address(self, array):
+        return array.ctypes.data
+
+    def host(self, array, stream=None):
+        return array
+
+
+class EmulatedColumn(Column):
+    """Column with the controls of the emulation; they hold until they are set again."""
+
+    def schedule(self, kind, seed=0):
+        self.device.native.schedule(SCHEDULES.index(kind), seed)
+
+    def skip(self, barrier):
+        self.device.native.skip(barrier)
+
+    def resident(self, blocks):
+        self.device.native.resident(blocks)
+
+    def properties(self, name):
+        if name is None:
+            self.device.native.select(0)
+            return
+        numbers = dict(zip(PROPERTIES, DEVICES[name], strict=True))
+        major, minor = divmod(int(name.removeprefix("sm_")), 10)
+        self.device.native.select(**numbers, major=major, minor=minor)
+
+    def reset(self):
+        """Back to how it begins: all in turn, nothing skipped, three blocks, the small device."""
+        self.schedule("fair")
+        self.skip(0)
+        self.resident(3)
+        self.properties(None)
+
+    @contextlib.contextmanager
+    def without(self, barrier):
+        self.skip(barrier)
+        try:
+            yield
+        finally:
+            self.skip(0)
+
+
+PROPERTIES = ("processors", "threads_per_processor", "shared_per_block", "shared_per_processor", "l2")
+
+
+def column():
+    return EmulatedColumn(Emulated(load(build(os.environ.get("PYASR_EMULATION") == "sanitize"))))

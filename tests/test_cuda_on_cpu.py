@@ -5,9 +5,6 @@ a wrong answer when any one barrier is left out. The cases of a family are in te
 import os
 import re
 import runpy
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,52 +122,3 @@ def test_families_are_the_same_everywhere():
     for where, names in files.items():
         assert names == set(FAMILIES), where
     assert {case.row for case in CASES} == set(_cuda.functions())
-
-
-@pytest.mark.skipif(SANITIZED, reason="this is what the test below runs")
-class TestSanitizers:
-    @pytest.fixture(scope="class")
-    def environment(self):
-        if (reason := COLUMN["why_not"]()) is not None:
-            pytest.skip(reason)
-        libraries = [
-            subprocess.run(
-                ["g++", f"-print-file-name={n}.so"], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for n in ("libasan", "libubsan", "libstdc++")
-        ]
-        if not all(Path(p).is_absolute() for p in libraries):
-            pytest.skip("g++ has no sanitizers")
-        return {
-            **os.environ,
-            "LD_PRELOAD": " ".join(libraries),
-            "PYASR_EMULATION": "sanitize",
-            "PYTHONMALLOC": "malloc",
-            "ASAN_OPTIONS": "detect_leaks=0",
-            "PATH": f"{Path(shutil.which('g++')).parent}:{os.environ['PATH']}",
-        }
-
-    def test_no_kernel_touches_what_is_not_its_own(self, environment):
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
-        done = subprocess.run(
-            [*command, "-k", "agrees or same_bits"], env=environment, cwd="/", capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-        assert re.search(r"\d+ passed", done.stdout)
-
-    @pytest.mark.parametrize("mistake", ["beyond_shared", "beyond_global"])
-    def test_they_would_be_seen(self, environment, mistake):
-        code = f"""
-import runpy, numpy as np
-ops = runpy.run_path({str(HERE / "cuda_on_cpu" / "column.py")!r})["column"]()
-names = {MISTAKES!r}
-out, counter = np.zeros(64, "i4"), np.zeros(1, "u4")
-ops.device.native.probe_mistake(names.index({mistake!r}), out.ctypes.data, counter.ctypes.data)
-"""
-        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True)
-        assert done.returncode != 0
-        assert "heap-buffer-overflow" in done.stderr
-        assert "probes.cu" in done.stderr
-
-
-MISTAKES = re.findall(r"^  (\w+),$", (HERE / "cuda_on_cpu" / "probes.hpp").read_text(), re.MULTILINE)

@@ -8,7 +8,7 @@ emulation.hpp, NumPy's arrays in the place of CuPy's. tests/conftest.py gives it
     info = ops.clip_sgd(value, grad, lr=0.1)
 
 Objects are kept in build/cuda_on_cpu under a hash of what they are made of, so a change compiles one file. With
-PYASR_EMULATION=sanitize everything is compiled with ASan and UBSan, whose libraries have to be preloaded.
+PYASR_EMULATION=sanitize the kernels are compiled with ASan and UBSan, whose libraries have to be preloaded.
 """
 
 import contextlib
@@ -43,6 +43,7 @@ DEVICES = {
     "sm_89": (128, 1536, 99 << 10, 100 << 10, 72 << 20),
     "sm_90": (132, 2048, 227 << 10, 228 << 10, 50 << 20),
 }
+SANITIZE = ("-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 
 def families():
@@ -77,7 +78,7 @@ def sources():
     ]
 
 
-def _flags(sanitize):
+def _flags():
     import pybind11
 
     flags = [
@@ -90,8 +91,6 @@ def _flags(sanitize):
     ]
     flags += ["-Wall", "-Wextra", "-Wno-unknown-pragmas", f"-I{CSRC}", f"-I{CSRC / 'include'}", f"-I{HERE}"]
     flags += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_paths()["include"]]
-    if sanitize:
-        flags += ["-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     return flags
 
 
@@ -124,16 +123,18 @@ def build(sanitize=False):
     """The extension module, compiled where something has changed; its path."""
     cache = ROOT / "build" / "cuda_on_cpu"
     cache.mkdir(parents=True, exist_ok=True)
-    flags = _flags(sanitize)
+    flags = _flags()
 
     def compiled(source):
+        own = ["-O0"]  # bindings
+        if source.suffix == ".cu":
+            own = ["-O1", *(SANITIZE if sanitize else ())]
         seen = {}
         _headers(source, seen)
-        level = "-O1" if source.suffix == ".cu" else "-O0"
-        key = hashlib.sha256(repr([flags, level, sys.version, sorted(seen.items())]).encode()).hexdigest()[:20]
+        key = hashlib.sha256(repr([flags, own, sys.version, sorted(seen.items())]).encode()).hexdigest()[:20]
         target = cache / f"{source.name}-{key}.o"
         if not target.exists():
-            _replaced(target, ["g++", level, *flags, "-x", "c++", "-c", str(source), "-o"])
+            _replaced(target, ["g++", *flags, *own, "-x", "c++", "-c", str(source), "-o"])
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -141,8 +142,7 @@ def build(sanitize=False):
     key = hashlib.sha256(repr([flags, [o.name for o in objects]]).encode()).hexdigest()[:20]
     target = cache / f"_cuda-{key}.so"
     if not target.exists():
-        sanitizers = ["-fsanitize=address,undefined"] if sanitize else []
-        _replaced(target, ["g++", "-shared", *sanitizers, *map(str, objects), "-o"])
+        _replaced(target, ["g++", "-shared", *(SANITIZE if sanitize else ()), *map(str, objects), "-o"])
     return target
 
 

@@ -1,6 +1,5 @@
 // What tests set of the emulated device, as functions of the module that holds the emulated kernels.
 #include "bind/cuda_family.hpp"
-#include "emulation.hpp"
 
 PYASR_CUDA_FAMILY(controls) {
   using namespace pybind11::literals;

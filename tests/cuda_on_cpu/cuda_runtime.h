@@ -1,9 +1,6 @@
-// What nvcc's header of this name has beyond cuda_runtime_api.h: dim3 and vectors.
+// What nvcc's header of this name has beyond cuda_runtime_api.h: vectors.
 #pragma once
 #include "cuda_runtime_api.h"
-#include "grid.hpp"
-
-using dim3 = emulation::Index;
 
 struct alignas(8) float2 {
   float x, y;

@@ -51,6 +51,24 @@ enum { cudaEventDisableTiming = 2 };
 
 namespace emulation {
 
+struct Index {
+  unsigned x, y, z;
+  constexpr Index(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+  std::size_t count() const { return std::size_t{x} * y * z; }
+  Index at(std::size_t i) const {
+    const auto k = static_cast<unsigned>(i);
+    return {k % x, k / x % y, k / x / y};
+  }
+  std::string text() const { return "(" + std::to_string(x) + "," + std::to_string(y) + "," + std::to_string(z) + ")"; }
+};
+
+// Who goes first among those who can run: all in turn; the block or the warp with the highest of random priorities,
+// of which one is drawn anew now and then. One block or warp may run far ahead of the others.
+enum class Schedule { fair, block, warp };
+inline Schedule schedule = Schedule::fair;
+inline unsigned seed = 0;  // an odd one goes through the threads downwards
+inline int skip = 0;       // the id of the barrier that is left out
+
 struct Properties {
   int processors, threads_per_processor, shared_per_block, shared_per_processor, l2, major, minor;
 };
@@ -68,6 +86,8 @@ inline cudaError_t result(cudaError_t e) {
 }
 
 }  // namespace emulation
+
+using dim3 = emulation::Index;
 
 inline cudaError_t cudaGetLastError() {
   const cudaError_t e = emulation::last;

@@ -10,27 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "cuda_runtime_api.h"
 #include "fiber.hpp"
 
 namespace emulation {
-
-struct Index {
-  unsigned x, y, z;
-  constexpr Index(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
-  std::size_t count() const { return std::size_t{x} * y * z; }
-  Index at(std::size_t i) const {
-    const auto k = static_cast<unsigned>(i);
-    return {k % x, k / x % y, k / x / y};
-  }
-  std::string text() const { return "(" + std::to_string(x) + "," + std::to_string(y) + "," + std::to_string(z) + ")"; }
-};
-
-// Who goes first among those who can run: all in turn; the block or the warp with the highest of random priorities,
-// of which one is drawn anew now and then. One block or warp may run far ahead of the others.
-enum class Schedule { fair, block, warp };
-inline Schedule schedule = Schedule::fair;
-inline unsigned seed = 0;  // an odd one goes through the threads downwards
-inline int skip = 0;       // the id of the barrier that is left out
 
 enum class Wait : unsigned char { no, warp, block, grid, counter, done };
 struct Block;

@@ -2,7 +2,7 @@
 set(PYBIND11_FINDPYTHON ON)
 find_package(pybind11 CONFIG REQUIRED)
 
-set(PYASR_BIND_SOURCES csrc/bind/cpu.cpp csrc/bind/array.cpp csrc/bind/probe.cpp csrc/bind/capi.cpp csrc/bind/update.cpp)
+set(PYASR_BIND_SOURCES csrc/bind/cpu.cpp csrc/bind/array.cpp csrc/bind/function.cpp csrc/bind/probe.cpp csrc/bind/capi.cpp csrc/bind/update.cpp)
 foreach(family IN LISTS PYASR_FAMILIES)
   list(APPEND PYASR_BIND_SOURCES csrc/bind/${family}.cpp)
 endforeach()

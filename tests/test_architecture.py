@@ -37,6 +37,7 @@ NATIVE_EXTRAS = {"api", "isa", "isas", "default_threads"}
 SHARED = {
     "runtime",
     "capi",
+    "function",
     "update",
     "probe",
     "simd",

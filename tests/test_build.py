@@ -85,14 +85,33 @@ def test_stub_says_what_the_module_has():
 @needs_native
 @pytest.mark.parametrize("name", list(rows()))
 def test_native_signature_is_the_reference_s(name):
-    """pybind11 writes it into the first line of the docstring."""
-    line = getattr(cpu, name).__doc__.splitlines()[0].split(" -> ")[0]
-    native_arguments = ast.parse(f"def {line}: ...").body[0].args
-    reference = inspect.signature(rows()[name].reference).parameters.values()
-    native_names = [a.arg for a in (*native_arguments.args, *native_arguments.kwonlyargs)]
-    assert native_names == [p.name for p in reference]
-    native_defaults = [ast.literal_eval(d) for d in (*native_arguments.defaults, *native_arguments.kw_defaults) if d]
-    assert native_defaults == [p.default for p in reference if p.default is not p.empty]
+    def shape(function):
+        return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+    assert shape(getattr(cpu, name)) == shape(rows()[name].reference)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("args", "kwargs", "words"),
+    [
+        ((1,), {}, "ctc_greedy: needs the argument lengths"),
+        ((1, 2, 3), {}, "ctc_greedy: takes at most 2 positional arguments, got 3"),
+        ((1, 2), {"logits": 3}, "ctc_greedy: got the argument logits twice"),
+        ((1, 2), {"blanc": 3}, "ctc_greedy: there is no argument 'blanc'"),
+    ],
+)
+def test_native_functions_name_a_wrong_argument(args, kwargs, words):
+    with pytest.raises(TypeError) as error:
+        cpu.ctc_greedy(*args, **kwargs)
+    assert str(error.value) == words
+
+
+@needs_native
+def test_native_functions_take_names_that_are_not_interned():
+    name = "".join(["len", "gths"])
+    logits = np.zeros((2, 1, 3), "f4")
+    assert len(cpu.ctc_greedy(logits, **{name: np.array([2], "i4")})) == 2
 
 
 # import

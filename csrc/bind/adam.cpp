@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "bind/function.hpp"
 #include "bind/update.hpp"
 
 namespace pyasr::bind {
@@ -34,11 +35,29 @@ py::object adam(py::handle value, py::handle grad, py::handle mean, py::handle s
 }  // namespace
 
 void bind_adam(py::module_& m) {
-  m.def("adam", &adam, "value"_a, "grad"_a, "mean"_a, "square"_a, py::kw_only(), "step"_a, "lr"_a, "beta1"_a = 0.9,
-        "beta2"_a = 0.999, "eps"_a = 1e-8, "weight_decay"_a = 0.0, "decoupled"_a = false, "largest"_a = py::none(),
-        "clip"_a = py::none(), "clip_eps"_a = 0.0, "grad_scale"_a = 1.0, "nonfinite"_a = "skip",
-        "sum_squares"_a = py::none(), "average"_a = py::none(), "average_decay"_a = 0.999, "segments"_a = py::none(),
-        "threads"_a = py::none());
+  def(m, "adam", &adam,
+      {"value"_a,
+       "grad"_a,
+       "mean"_a,
+       "square"_a,
+       py::kw_only(),
+       "step"_a,
+       "lr"_a,
+       "beta1"_a = 0.9,
+       "beta2"_a = 0.999,
+       "eps"_a = 1e-8,
+       "weight_decay"_a = 0.0,
+       "decoupled"_a = false,
+       "largest"_a = py::none(),
+       "clip"_a = py::none(),
+       "clip_eps"_a = 0.0,
+       "grad_scale"_a = 1.0,
+       "nonfinite"_a = "skip",
+       "sum_squares"_a = py::none(),
+       "average"_a = py::none(),
+       "average_decay"_a = 0.999,
+       "segments"_a = py::none(),
+       "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

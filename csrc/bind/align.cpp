@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bind/function.hpp"
 #include "bind/lattice.hpp"
 
 namespace pyasr::bind {
@@ -50,8 +51,8 @@ py::tuple ctc_align(py::handle logits, py::handle lengths, py::handle labels, py
 }  // namespace
 
 void bind_align(py::module_& m) {
-  m.def("ctc_align", &ctc_align, "logits"_a, "lengths"_a, "labels"_a, "label_lengths"_a, py::kw_only(), "blank"_a = 0,
-        "threads"_a = py::none());
+  def(m, "ctc_align", &ctc_align,
+      {"logits"_a, "lengths"_a, "labels"_a, "label_lengths"_a, py::kw_only(), "blank"_a = 0, "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "bind/beam_lm.hpp"
+#include "bind/function.hpp"
 #include "bind/lattice.hpp"
 
 namespace pyasr::bind {
@@ -79,9 +80,10 @@ py::tuple ctc_beam(py::handle logits, py::handle lengths, py::handle width, py::
 }  // namespace
 
 void bind_beam(py::module_& m) {
-  m.def("ctc_beam", &ctc_beam, "logits"_a, "lengths"_a, py::kw_only(), "width"_a = 16, "blank"_a = 0,
-        "lm"_a = py::none(), "lm_weight"_a = 0.5, "length_bonus"_a = 0.0, "delimiter"_a = py::none(), "n_best"_a = 1,
-        "min_log_p"_a = py::none(), "threads"_a = py::none());
+  def(m, "ctc_beam", &ctc_beam,
+      {"logits"_a, "lengths"_a, py::kw_only(), "width"_a = 16, "blank"_a = 0, "lm"_a = py::none(), "lm_weight"_a = 0.5,
+       "length_bonus"_a = 0.0, "delimiter"_a = py::none(), "n_best"_a = 1, "min_log_p"_a = py::none(),
+       "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "bind/array.hpp"
+#include "bind/function.hpp"
 
 namespace pyasr::bind {
 namespace {
@@ -259,10 +260,11 @@ py::tuple cg(py::handle A, py::handle b, py::handle x0, py::handle rtol, py::han
 }  // namespace
 
 void bind_cg(py::module_& m) {
-  m.def("cg", &cg, "A"_a, "b"_a, "x0"_a = py::none(), py::kw_only(), "rtol"_a = 1e-5, "atol"_a = 0.0,
-        "maxiter"_a = py::none(), "M"_a = py::none(), "callback"_a = py::none(), "symmetric"_a = "full",
-        "damping"_a = 0.0, "stop"_a = "residual", "martens_eps"_a = 5e-4, "scale_by_k"_a = true, "flexible"_a = false,
-        "verify"_a = true, "on_indefinite"_a = "stop", "threads"_a = py::none());
+  def(m, "cg", &cg,
+      {"A"_a, "b"_a, "x0"_a = py::none(), py::kw_only(), "rtol"_a = 1e-5, "atol"_a = 0.0, "maxiter"_a = py::none(),
+       "M"_a = py::none(), "callback"_a = py::none(), "symmetric"_a = "full", "damping"_a = 0.0, "stop"_a = "residual",
+       "martens_eps"_a = 5e-4, "scale_by_k"_a = true, "flexible"_a = false, "verify"_a = true,
+       "on_indefinite"_a = "stop", "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

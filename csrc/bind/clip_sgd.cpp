@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "bind/function.hpp"
 #include "bind/update.hpp"
 
 namespace pyasr::bind {
@@ -32,11 +33,29 @@ py::object clip_sgd(py::handle value, py::handle grad, py::handle lr, py::handle
 }  // namespace
 
 void bind_clip_sgd(py::module_& m) {
-  m.def("clip_sgd", &clip_sgd, "value"_a, "grad"_a, py::kw_only(), "lr"_a, "momentum"_a = 0.0, "buffer"_a = py::none(),
-        "step"_a = py::none(), "dampening"_a = 0.0, "nesterov"_a = false, "weight_decay"_a = 0.0, "decoupled"_a = false,
-        "l1"_a = 0.0, "proximal"_a = false, "clip"_a = py::none(), "eps"_a = 0.0, "grad_scale"_a = 1.0,
-        "nonfinite"_a = "skip", "sum_squares"_a = py::none(), "average"_a = py::none(), "average_decay"_a = 0.999,
-        "segments"_a = py::none(), "threads"_a = py::none());
+  def(m, "clip_sgd", &clip_sgd,
+      {"value"_a,
+       "grad"_a,
+       py::kw_only(),
+       "lr"_a,
+       "momentum"_a = 0.0,
+       "buffer"_a = py::none(),
+       "step"_a = py::none(),
+       "dampening"_a = 0.0,
+       "nesterov"_a = false,
+       "weight_decay"_a = 0.0,
+       "decoupled"_a = false,
+       "l1"_a = 0.0,
+       "proximal"_a = false,
+       "clip"_a = py::none(),
+       "eps"_a = 0.0,
+       "grad_scale"_a = 1.0,
+       "nonfinite"_a = "skip",
+       "sum_squares"_a = py::none(),
+       "average"_a = py::none(),
+       "average_decay"_a = 0.999,
+       "segments"_a = py::none(),
+       "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bind/function.hpp"
 #include "bind/lattice.hpp"
 
 namespace pyasr::bind {
@@ -59,11 +60,13 @@ py::tuple ctc_loss(py::handle logits, py::handle lengths, py::handle labels, py:
 }  // namespace
 
 void bind_ctc(py::module_& m) {
-  m.def("ctc_loss", &ctc_loss<false>, "logits"_a, "lengths"_a, "labels"_a, "label_lengths"_a, py::kw_only(),
-        "blank"_a = 0, "zero_infinity"_a = false, "threads"_a = py::none());
-  m.def("_ctc_loss_and_mass", &ctc_loss<true>, "logits"_a, "lengths"_a, "labels"_a, "label_lengths"_a, py::kw_only(),
-        "blank"_a = 0, "zero_infinity"_a = false, "threads"_a = py::none(),
-        "ctc_loss, and the sum of every frame's posteriors [T,B] before it is made one: for tests.");
+  def(m, "ctc_loss", &ctc_loss<false>,
+      {"logits"_a, "lengths"_a, "labels"_a, "label_lengths"_a, py::kw_only(), "blank"_a = 0, "zero_infinity"_a = false,
+       "threads"_a = py::none()});
+  // ctc_loss, and the sum of every frame's posteriors [T,B] before it is made one: for tests.
+  def(m, "_ctc_loss_and_mass", &ctc_loss<true>,
+      {"logits"_a, "lengths"_a, "labels"_a, "label_lengths"_a, py::kw_only(), "blank"_a = 0, "zero_infinity"_a = false,
+       "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

@@ -1,5 +1,6 @@
 #include "pyasr/greedy.hpp"
 
+#include "bind/function.hpp"
 #include "bind/lattice.hpp"
 
 namespace pyasr::bind {
@@ -35,7 +36,7 @@ py::tuple ctc_greedy(py::handle logits, py::handle lengths, py::handle blank, py
 }  // namespace
 
 void bind_greedy(py::module_& m) {
-  m.def("ctc_greedy", &ctc_greedy, "logits"_a, "lengths"_a, py::kw_only(), "blank"_a = 0, "threads"_a = py::none());
+  def(m, "ctc_greedy", &ctc_greedy, {"logits"_a, "lengths"_a, py::kw_only(), "blank"_a = 0, "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

@@ -10,12 +10,13 @@ struct GruKind {
   static constexpr const char *h = "S B H", *y = "T B S*H";
   static constexpr const char *frozen = "freeze", *frozen_forward = "frozen forward", *frozen_class = "_FrozenGru";
   static constexpr bool own_cell = false;
+  static const RecurrentFamily& op() { return *kernels().gru; }
 };
 
 void bind_gru(py::module_& m) {
   bind_saved<GruKind>(m, "GruSaved");
-  bind_frozen<GruKind>(m, *kernels().gru);
-  bind_plain<GruKind>(m, *kernels().gru);
+  bind_frozen<GruKind>(m, GruKind::op());
+  bind_plain<GruKind>(m);
 }
 
 }  // namespace pyasr::bind

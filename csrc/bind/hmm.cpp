@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "bind/function.hpp"
 #include "bind/lattice.hpp"
 
 namespace pyasr::bind {
@@ -132,10 +133,12 @@ py::tuple viterbi(py::handle emissions, py::handle lengths, py::handle initial, 
 }  // namespace
 
 void bind_hmm(py::module_& m) {
-  m.def("hmm_forward_backward", &hmm_forward_backward, "log_emissions"_a, "lengths"_a, "log_initial"_a,
-        "log_transitions"_a, "log_final"_a = py::none(), py::kw_only(), "threads"_a = py::none());
-  m.def("viterbi", &viterbi, "log_emissions"_a, "lengths"_a, "log_initial"_a, "log_transitions"_a,
-        "log_final"_a = py::none(), py::kw_only(), "threads"_a = py::none());
+  def(m, "hmm_forward_backward", &hmm_forward_backward,
+      {"log_emissions"_a, "lengths"_a, "log_initial"_a, "log_transitions"_a, "log_final"_a = py::none(), py::kw_only(),
+       "threads"_a = py::none()});
+  def(m, "viterbi", &viterbi,
+      {"log_emissions"_a, "lengths"_a, "log_initial"_a, "log_transitions"_a, "log_final"_a = py::none(), py::kw_only(),
+       "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

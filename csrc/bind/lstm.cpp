@@ -1,6 +1,7 @@
 #include "pyasr/lstm.hpp"
 
 #include "bind/frozen.hpp"
+#include "bind/function.hpp"
 
 namespace pyasr::bind {
 namespace {
@@ -59,16 +60,17 @@ py::tuple lstm_jvp(py::handle saved, py::handle dx, py::handle dw_ih, py::handle
 void bind_lstm(py::module_& m) {
   bind_saved<LstmKind>(m, "LstmSaved");
   bind_frozen<LstmKind>(m, *kernels().lstm);
-  m.def("lstm_forward", &lstm_forward, "x"_a, "lengths"_a, "w_ih"_a, "w_hh"_a, "bias"_a, "h0"_a = py::none(),
-        "c0"_a = py::none(), py::kw_only(), "peephole"_a = py::none(), "projection"_a = py::none(), "cell_clip"_a = 0.0,
-        "state_mask"_a = py::none(), "keep_h"_a = py::none(), "keep_c"_a = py::none(), "reverse"_a = false,
-        "threads"_a = py::none());
-  m.def("lstm_backward", &lstm_backward, "saved"_a, "dy"_a, "dhn"_a = py::none(), "dcn"_a = py::none(), py::kw_only(),
-        "dw_ih"_a, "dw_hh"_a, "dbias"_a, "dpeephole"_a = py::none(), "dprojection"_a = py::none(), "need_dx"_a = true,
-        "threads"_a = py::none());
-  m.def("lstm_jvp", &lstm_jvp, "saved"_a, "dx"_a = py::none(), "dw_ih"_a = py::none(), "dw_hh"_a = py::none(),
-        "dbias"_a = py::none(), "dh0"_a = py::none(), "dc0"_a = py::none(), py::kw_only(), "dpeephole"_a = py::none(),
-        "dprojection"_a = py::none(), "threads"_a = py::none());
+  def(m, "lstm_forward", &lstm_forward,
+      {"x"_a, "lengths"_a, "w_ih"_a, "w_hh"_a, "bias"_a, "h0"_a = py::none(), "c0"_a = py::none(), py::kw_only(),
+       "peephole"_a = py::none(), "projection"_a = py::none(), "cell_clip"_a = 0.0, "state_mask"_a = py::none(),
+       "keep_h"_a = py::none(), "keep_c"_a = py::none(), "reverse"_a = false, "threads"_a = py::none()});
+  def(m, "lstm_backward", &lstm_backward,
+      {"saved"_a, "dy"_a, "dhn"_a = py::none(), "dcn"_a = py::none(), py::kw_only(), "dw_ih"_a, "dw_hh"_a, "dbias"_a,
+       "dpeephole"_a = py::none(), "dprojection"_a = py::none(), "need_dx"_a = true, "threads"_a = py::none()});
+  def(m, "lstm_jvp", &lstm_jvp,
+      {"saved"_a, "dx"_a = py::none(), "dw_ih"_a = py::none(), "dw_hh"_a = py::none(), "dbias"_a = py::none(),
+       "dh0"_a = py::none(), "dc0"_a = py::none(), py::kw_only(), "dpeephole"_a = py::none(),
+       "dprojection"_a = py::none(), "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

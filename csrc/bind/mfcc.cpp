@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind/function.hpp"
 #include "bind/mfcc_plan.hpp"
 
 namespace pyasr::bind {
@@ -212,8 +213,9 @@ void batch(const std::string& op, const py::list& list, py::handle out, py::hand
 
 void bind_mfcc(py::module_& m) {
   auto add = [&m](auto function, const char* name) {
-    m.def(name, function, "wave"_a, "plan"_a, py::kw_only(), "out"_a = py::none(), "threads"_a = py::none(),
-          "nan"_a = "raise", "first_frame"_a = 0);
+    def(m, name, function,
+        {"wave"_a, "plan"_a, py::kw_only(), "out"_a = py::none(), "threads"_a = py::none(), "nan"_a = "raise",
+         "first_frame"_a = 0});
   };
   using H = py::handle;
   add([](H wave, H plan, H out, H threads, H nan,

@@ -52,6 +52,6 @@ py::tuple probe(py::handle kind, py::handle n, py::handle threads) {
 
 }  // namespace
 
-void bind_probe(py::module_& m) { m.def("_probe", &probe, "kind"_a, "n"_a, "threads"_a = py::none()); }
+void bind_probe(py::module_& m) { def(m, "_probe", &probe, {"kind"_a, "n"_a, "threads"_a = py::none()}); }
 
 }  // namespace pyasr::bind

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bind/array.hpp"
+#include "bind/function.hpp"
 #include "pyasr/lstm.hpp"
 
 namespace pyasr::bind {
@@ -228,49 +229,49 @@ void bind_saved(py::module_& m, const char* name) {
 
 // The three rows of a family without c and options.
 template <class Kind>
-void bind_plain(py::module_& m, const RecurrentFamily& op) {
+void bind_plain(py::module_& m) {
   using namespace py::literals;
-  const std::string name = Kind::name;
-  m.def((name + "_forward").c_str(),
-        [&op](py::handle x, py::handle lengths, py::handle w_ih, py::handle w_hh, py::handle bias, py::handle h0,
-              py::handle reverse, py::handle threads) {
-          Door door(Kind::forward);
-          const py::none none;
-          if (door.float_type("x", x) == 'd')
-            return recurrent_forward<Kind, double>(door, op.f64, x, lengths, w_ih, w_hh, bias, h0, none, {}, reverse,
-                                                   threads);
-          return recurrent_forward<Kind, float>(door, op.f32, x, lengths, w_ih, w_hh, bias, h0, none, {}, reverse,
-                                                threads);
-        },
-        "x"_a, "lengths"_a, "w_ih"_a, "w_hh"_a, "bias"_a, "h0"_a = py::none(), py::kw_only(), "reverse"_a = false,
-        "threads"_a = py::none());
-  m.def((name + "_backward").c_str(),
-        [&op](py::handle saved, py::handle dy, py::handle dhn, py::handle dw_ih, py::handle dw_hh, py::handle dbias,
-              py::handle need_dx, py::handle threads) {
-          Door door(Kind::backward);
-          const auto& k = open_saved<Kind>(door, saved);
-          const py::none none;
-          if (k.type == 'd')
-            return recurrent_backward<Kind, double>(door, op.f64, k, dy, dhn, none, dw_ih, dw_hh, dbias, none, none,
-                                                    need_dx, threads);
-          return recurrent_backward<Kind, float>(door, op.f32, k, dy, dhn, none, dw_ih, dw_hh, dbias, none, none,
-                                                 need_dx, threads);
-        },
-        "saved"_a, "dy"_a, "dhn"_a = py::none(), py::kw_only(), "dw_ih"_a, "dw_hh"_a, "dbias"_a, "need_dx"_a = true,
-        "threads"_a = py::none());
-  m.def((name + "_jvp").c_str(),
-        [&op](py::handle saved, py::handle dx, py::handle dw_ih, py::handle dw_hh, py::handle dbias, py::handle dh0,
-              py::handle threads) {
-          Door door(Kind::jvp);
-          const auto& k = open_saved<Kind>(door, saved);
-          const py::none none;
-          if (k.type == 'd')
-            return recurrent_jvp<Kind, double>(door, op.f64, k, dx, dw_ih, dw_hh, dbias, dh0, none, none, none,
-                                               threads);
-          return recurrent_jvp<Kind, float>(door, op.f32, k, dx, dw_ih, dw_hh, dbias, dh0, none, none, none, threads);
-        },
-        "saved"_a, "dx"_a = py::none(), "dw_ih"_a = py::none(), "dw_hh"_a = py::none(), "dbias"_a = py::none(),
-        "dh0"_a = py::none(), py::kw_only(), "threads"_a = py::none());
+  def(m, Kind::forward,
+      [](py::handle x, py::handle lengths, py::handle w_ih, py::handle w_hh, py::handle bias, py::handle h0,
+         py::handle reverse, py::handle threads) {
+        Door door(Kind::forward);
+        const py::none none;
+        if (door.float_type("x", x) == 'd')
+          return recurrent_forward<Kind, double>(door, Kind::op().f64, x, lengths, w_ih, w_hh, bias, h0, none, {},
+                                                 reverse, threads);
+        return recurrent_forward<Kind, float>(door, Kind::op().f32, x, lengths, w_ih, w_hh, bias, h0, none, {}, reverse,
+                                              threads);
+      },
+      {"x"_a, "lengths"_a, "w_ih"_a, "w_hh"_a, "bias"_a, "h0"_a = py::none(), py::kw_only(), "reverse"_a = false,
+       "threads"_a = py::none()});
+  def(m, Kind::backward,
+      [](py::handle saved, py::handle dy, py::handle dhn, py::handle dw_ih, py::handle dw_hh, py::handle dbias,
+         py::handle need_dx, py::handle threads) {
+        Door door(Kind::backward);
+        const auto& k = open_saved<Kind>(door, saved);
+        const py::none none;
+        if (k.type == 'd')
+          return recurrent_backward<Kind, double>(door, Kind::op().f64, k, dy, dhn, none, dw_ih, dw_hh, dbias, none,
+                                                  none, need_dx, threads);
+        return recurrent_backward<Kind, float>(door, Kind::op().f32, k, dy, dhn, none, dw_ih, dw_hh, dbias, none, none,
+                                               need_dx, threads);
+      },
+      {"saved"_a, "dy"_a, "dhn"_a = py::none(), py::kw_only(), "dw_ih"_a, "dw_hh"_a, "dbias"_a, "need_dx"_a = true,
+       "threads"_a = py::none()});
+  def(m, Kind::jvp,
+      [](py::handle saved, py::handle dx, py::handle dw_ih, py::handle dw_hh, py::handle dbias, py::handle dh0,
+         py::handle threads) {
+        Door door(Kind::jvp);
+        const auto& k = open_saved<Kind>(door, saved);
+        const py::none none;
+        if (k.type == 'd')
+          return recurrent_jvp<Kind, double>(door, Kind::op().f64, k, dx, dw_ih, dw_hh, dbias, dh0, none, none, none,
+                                             threads);
+        return recurrent_jvp<Kind, float>(door, Kind::op().f32, k, dx, dw_ih, dw_hh, dbias, dh0, none, none, none,
+                                          threads);
+      },
+      {"saved"_a, "dx"_a = py::none(), "dw_ih"_a = py::none(), "dw_hh"_a = py::none(), "dbias"_a = py::none(),
+       "dh0"_a = py::none(), py::kw_only(), "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "bind/function.hpp"
 #include "bind/update.hpp"
 
 namespace pyasr::bind {
@@ -28,11 +29,27 @@ py::object rmsprop(py::handle value, py::handle grad, py::handle square, py::han
 }  // namespace
 
 void bind_rmsprop(py::module_& m) {
-  m.def("rmsprop", &rmsprop, "value"_a, "grad"_a, "square"_a, py::kw_only(), "lr"_a, "alpha"_a = 0.99, "eps"_a = 1e-8,
-        "momentum"_a = 0.0, "buffer"_a = py::none(), "mean"_a = py::none(), "weight_decay"_a = 0.0,
-        "clip"_a = py::none(), "clip_eps"_a = 0.0, "grad_scale"_a = 1.0, "nonfinite"_a = "skip",
-        "sum_squares"_a = py::none(), "average"_a = py::none(), "average_decay"_a = 0.999, "segments"_a = py::none(),
-        "threads"_a = py::none());
+  def(m, "rmsprop", &rmsprop,
+      {"value"_a,
+       "grad"_a,
+       "square"_a,
+       py::kw_only(),
+       "lr"_a,
+       "alpha"_a = 0.99,
+       "eps"_a = 1e-8,
+       "momentum"_a = 0.0,
+       "buffer"_a = py::none(),
+       "mean"_a = py::none(),
+       "weight_decay"_a = 0.0,
+       "clip"_a = py::none(),
+       "clip_eps"_a = 0.0,
+       "grad_scale"_a = 1.0,
+       "nonfinite"_a = "skip",
+       "sum_squares"_a = py::none(),
+       "average"_a = py::none(),
+       "average_decay"_a = 0.999,
+       "segments"_a = py::none(),
+       "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

@@ -10,12 +10,13 @@ struct RnnKind {
   static constexpr const char *h = "S B H", *y = "T B S*H";
   static constexpr const char *frozen = "freeze", *frozen_forward = "frozen forward", *frozen_class = "_FrozenRnn";
   static constexpr bool own_cell = false;
+  static const RecurrentFamily& op() { return *kernels().rnn; }
 };
 
 void bind_rnn(py::module_& m) {
   bind_saved<RnnKind>(m, "RnnSaved");
-  bind_frozen<RnnKind>(m, *kernels().rnn);
-  bind_plain<RnnKind>(m, *kernels().rnn);
+  bind_frozen<RnnKind>(m, RnnKind::op());
+  bind_plain<RnnKind>(m);
 }
 
 }  // namespace pyasr::bind

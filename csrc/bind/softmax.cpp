@@ -1,6 +1,7 @@
 #include "pyasr/softmax.hpp"
 
 #include "bind/array.hpp"
+#include "bind/function.hpp"
 
 namespace pyasr::bind {
 namespace {
@@ -41,8 +42,8 @@ py::tuple softmax_cross_entropy(py::handle logits, py::handle labels, py::handle
 }  // namespace
 
 void bind_softmax(py::module_& m) {
-  m.def("softmax_cross_entropy", &softmax_cross_entropy, "logits"_a, "labels"_a, py::kw_only(),
-        "threads"_a = py::none());
+  def(m, "softmax_cross_entropy", &softmax_cross_entropy,
+      {"logits"_a, "labels"_a, py::kw_only(), "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

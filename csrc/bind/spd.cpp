@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bind/array.hpp"
+#include "bind/function.hpp"
 #include "pyasr/cg.hpp"
 
 namespace pyasr::bind {
@@ -124,8 +125,8 @@ py::array spd_solve(py::handle A, py::handle b, py::handle method, py::handle rt
 }  // namespace
 
 void bind_spd(py::module_& m) {
-  m.def("spd_solve", &spd_solve, "A"_a, "b"_a, py::kw_only(), "method"_a = "auto", "rtol"_a = py::none(),
-        "threads"_a = py::none());
+  def(m, "spd_solve", &spd_solve,
+      {"A"_a, "b"_a, py::kw_only(), "method"_a = "auto", "rtol"_a = py::none(), "threads"_a = py::none()});
 }
 
 }  // namespace pyasr::bind

@@ -5,17 +5,22 @@ tests/test_cuda_on_cpu.py runs the column with its kernels themselves without a 
 
 import importlib
 import os
+import runpy
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pyasr.ops import _compare, backend, rows, why_not
+from pyasr.ops import _compare, _cuda, backend, rows, why_not
 from pyasr.ops._cuda import Column
 from pyasr.ops._cuda._device import Gpu
 from pyasr.ops._cuda.clip_sgd import DeviceStepInfo
 from pyasr.ops._op import native
 
+HERE = Path(__file__).parent
+SHARED = runpy.run_path(str(HERE / "cuda_on_cpu" / "cases.py"))
+CASES = SHARED["cases"](_cuda.families())
 cuda = native("_cuda")
 needs_module = pytest.mark.skipif(cuda is None, reason="this install was built without CUDA kernels")
 needs_gpu = [
@@ -125,6 +130,9 @@ def test_array_in_host_memory_is_refused():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_process_is_told_to_spawn(column, monkeypatch):
+    value = OnDevice(np.zeros(3, "f4"))
+    with pytest.raises(ValueError, match="must not share memory"):  # CUDA is in use from here on
+        column.clip_sgd(value, value, lr=0.1)
     monkeypatch.setattr(os, "getpid", lambda: 1)
     with pytest.raises(RuntimeError, match=r"clip_sgd: this process was forked from one that uses CUDA"):
         column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(np.zeros(3, "f4")), lr=0.1)
@@ -143,6 +151,15 @@ def test_step_info_waits_only_when_looked_at():
     norm, scale, skipped = info
     assert (norm, scale, skipped) == (info.norm, info.scale, info.skipped) == (2.0, 0.5, False)
     assert looks == ["stream"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(why_not("cuda") is not None, reason=f"no GPU here: {why_not('cuda')}")
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cases_of_the_emulation_agree_on_a_gpu(case):
+    row = rows()[case.row]
+    error = SHARED["worst_error"](case.outputs(backend("cuda")), case.outputs(backend("numpy")))
+    assert error <= row.tolerance[case.dtype], f"differs by {error:.1e}; tolerance {row.tolerance} ({row.reason})"
 
 
 class TestOnGpu:

@@ -3,8 +3,8 @@
 A family has one file of cases, tests/cuda_on_cpu/cases/<family>.py, with a dict CASES from a name to
 
     row        the row that is called
-    make       ops -> (args, kwargs), the same ones each time; ops is the column that will be called, so that a row which
-               takes the `saved` of another can make it
+    make       ops -> (args, kwargs), the same ones each time. ops is the column that will be called: its arrays come from
+               ops.xp.asarray, and it makes the `saved` that a row takes of another
     resident   blocks that the device holds at once (3)
     mutate     whether it is tried with barriers left out (True); those that are should be small
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pyasr.ops import backend
-from pyasr.ops._compare import numbers
+from pyasr.ops._compare import numbers, on_host, relative_error
 
 HERE = Path(__file__).resolve().parent
 CUDA = HERE.parent.parent / "csrc" / "cuda"
@@ -51,7 +51,17 @@ class Case:
         """All numbers of the results and all arguments that are arrays, after the call."""
         args, kwargs = self.make(ops)
         results = numbers(getattr(ops, self.row)(*args, **kwargs))
-        return results + [np.asarray(a, np.float64) for a in (*args, *kwargs.values()) if isinstance(a, np.ndarray)]
+        after = map(on_host, (*args, *kwargs.values()))
+        return results + [np.asarray(a, np.float64) for a in after if isinstance(a, np.ndarray)]
+
+
+def worst_error(got, want):
+    """The largest relative error of two lists of outputs; norms neither over- nor underflow."""
+    worst = 0.0
+    for g, w in zip(got, want, strict=True):
+        scale = np.abs(w[np.isfinite(w)]).max(initial=0.0) or 1.0
+        worst = max(worst, relative_error(g / scale, w / scale))
+    return worst
 
 
 def _load(family):

@@ -77,7 +77,7 @@ class Gpu(Device):
 
     def __init__(self, native: Any) -> None:
         self.native = native
-        self._process = os.getpid()
+        self._process: int | None = None  # that has used CUDA
 
     @property
     def xp(self) -> Any:
@@ -96,5 +96,8 @@ class Gpu(Device):
         return array.get(stream=self.xp.cuda.ExternalStream(stream))
 
     def check_process(self, op: str) -> None:
-        if os.getpid() != self._process:
+        process = os.getpid()
+        if self._process is None:
+            self._process = process
+        if process != self._process:
             raise RuntimeError(f"{op}: this process was forked from one that uses CUDA; start it by the method spawn")

@@ -14,7 +14,7 @@ OPTIONS = {
 def case(size, dtype, options, scale=1.0, **more):
     def make(ops):
         rng = np.random.default_rng(size)
-        value, grad, buffer = (scale * rng.standard_normal(size).astype(dtype) for _ in range(3))
+        value, grad, buffer = (ops.xp.asarray(scale * rng.standard_normal(size).astype(dtype)) for _ in range(3))
         return (value, grad), {"lr": 0.1, "buffer": buffer if "momentum" in options else None, **options}
 
     return {"row": "clip_sgd", "make": make, **more}

@@ -1,0 +1,30 @@
+"""csrc/cuda/RESOURCES.md says what ptxas says, and no kernel spills."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+RESOURCES = runpy.run_path(str(Path(__file__).parent / "cuda_resources.py"))
+FAMILIES = RESOURCES["families"]()
+
+
+@pytest.mark.skipif(RESOURCES["release"]() is None, reason="no nvcc")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_page_says_what_ptxas_says(family):
+    assert RESOURCES["check"](family) == []
+
+
+@pytest.mark.skipif(not FAMILIES, reason="the CUDA sources are not beside the tests")
+def test_every_family_is_on_the_page():
+    assert sorted(RESOURCES["written"]()[1]) == FAMILIES
+
+
+def test_a_spill_is_named():
+    kernels = {"good": {75: (32, 0, 0, 0)}, "bad": {75: (255, 0, 16, 0), 80: (255, 0, 16, 8)}}
+    assert RESOURCES["spills"](kernels) == ["bad"]
+
+
+def test_names_are_short():
+    name = "void pyasr::cuda::(anonymous namespace)::step<float, (pyasr::Clip)1>(pyasr::Args<float>, void (*)(int))"
+    assert RESOURCES["short"](name) == "step<float, (Clip)1>"

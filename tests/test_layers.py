@@ -215,6 +215,17 @@ def test_padding_is_zeros_and_is_not_read_on_the_way_back(backend, build):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("shape", [(0, 2, 5), (6, 0, 5), (0, 0, 5)], ids=["no-frames", "no-utterances", "neither"])
+@pytest.mark.parametrize(("backend", "build"), CASES)
+def test_nothing_in_is_nothing_out(backend, build, shape):
+    params, layer, _, _ = built(backend, build)
+    x, lengths = np.zeros(shape), np.zeros(shape[1], "i4")
+    y, saved = layer.forward(x, lengths, TRAIN)
+    assert layer.jvp(saved, x, params.zeros()).shape == y.shape
+    assert layer.backward(saved, np.ones_like(y)).shape == shape
+    assert shape[1] or not params.grad.any()
+
+
 @pytest.mark.parametrize(("backend", "build"), CASES)
 def test_float32_stays_float32(backend, build):
     params, layer, x, _ = built(backend, build, "float32")

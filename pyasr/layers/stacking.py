@@ -36,13 +36,14 @@ class FrameStack(Layer):
         frames = -(-T // self.count)
         whole = xp.zeros((frames * self.count, B, F), x.dtype)
         xp.copyto(whole[:T], x, where=within)
-        return xp.ascontiguousarray(whole.reshape(frames, self.count, B, F).swapaxes(1, 2)).reshape(frames, B, -1)
+        rows = xp.ascontiguousarray(whole.reshape(frames, self.count, B, F).swapaxes(1, 2))
+        return rows.reshape(frames, B, self.count * F)
 
     def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         within, (T, B, F) = saved
         frames = -(-T // self.count)
         self._check("dy", dy, (frames, B, self.count * F))
-        dx = dy.reshape(frames, B, self.count, F).swapaxes(1, 2).reshape(-1, B, F)[:T]
+        dx = dy.reshape(frames, B, self.count, F).swapaxes(1, 2).reshape(frames * self.count, B, F)[:T]
         return self.params.ops.xp.where(within, dx, dy.dtype.type(0))
 
     def jvp(self, saved: Any, dx: Any, direction: Any) -> Any:

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pyasr
+from pyasr.optim import Sgd
+
 HERE = Path(__file__).parent
 SHARED = runpy.run_path(str(HERE / "cuda_on_cpu" / "column.py"))
 ORDERS = [(kind, seed) for kind in SHARED["SCHEDULES"] for seed in (0, 1, 2, 3)]
@@ -176,6 +179,25 @@ def test_properties_are_those_of_the_current_device(emulated):
     }  # fmt: skip
     emulated.properties("sm_75")
     assert emulated.device.native.properties()["processors"] == 40
+
+
+def test_arrays_of_the_device_begin_as_poison(emulated):
+    x = emulated.xp.empty((3, 5), np.float32)
+    assert np.isnan(x).all()
+    assert x.ctypes.data % 256 == 0
+    assert emulated.xp.zeros(4).tolist() == [0.0] * 4
+    assert emulated.device.workspace(0).nbytes == 1
+
+
+def test_a_model_may_lie_on_it(emulated):
+    params = pyasr.Params(emulated.backend)
+    params.declare("weights", (5, 3))
+    params.init(seed=0)
+    params.value[:], params.grad[:] = 1, 2
+    optimizer = Sgd(params, momentum=0.9, clip=None)
+    info = optimizer.step(lr=0.25)
+    assert (params["weights"] == 0.5).all()
+    assert info.norm == pytest.approx(np.linalg.norm(params.grad))
 
 
 NVCC = shutil.which("nvcc")

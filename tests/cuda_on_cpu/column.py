@@ -6,6 +6,7 @@ emulation.hpp, NumPy's arrays in the place of CuPy's. tests/conftest.py gives it
     ops.resident(3)               # blocks that the device holds at once; 0: as its properties say
     ops.properties("sm_80")       # what plans see; None: a small device
     info = ops.clip_sgd(value, grad, lr=0.1)
+    ops.backend                   # the same as pyasr.backend("cuda"): for Params, layers and criteria
 
 Objects are kept in build/cuda_on_cpu under a hash of what they are made of, so a change compiles one file. With
 PYASR_EMULATION=sanitize the kernels are compiled with ASan and UBSan, whose libraries have to be preloaded.
@@ -15,6 +16,7 @@ import contextlib
 import hashlib
 import importlib.machinery
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -28,8 +30,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from pyasr.ops._cuda import Column
+from pyasr.ops._cuda import Column, functions
 from pyasr.ops._cuda._device import Device
+from pyasr.ops._op import Backend, MissingOp
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -141,6 +144,9 @@ def build(sanitize=False):
         objects = list(pool.map(compiled, sources()))
     key = hashlib.sha256(repr([flags, [o.name for o in objects]]).encode()).hexdigest()[:20]
     target = cache / f"_cuda-{key}.so"
+    for name in {p.name.rsplit("-", 1)[0] for p in cache.iterdir() if p.suffix in (".o", ".so")}:
+        for old in sorted(cache.glob(f"{name}-*.*o"), key=os.path.getmtime)[:-10]:
+            old.unlink(missing_ok=True)
     if not target.exists():
         _replaced(target, ["g++", "-shared", *(SANITIZE if sanitize else ()), *map(str, objects), "-o"])
     return target
@@ -153,22 +159,28 @@ def load(path):
     return module
 
 
-def _poisoned(shape, dtype=float):
-    x = np.empty(shape, dtype)
-    x.reshape(-1).view(np.uint8)[:] = 0xFF
-    return x
-
-
 class Emulated(Device):
     """The emulated device: NumPy's arrays count as arrays on it, and what is not initialized holds NaN or −1."""
 
     def __init__(self, native):
         self.native = native
         names = {n: getattr(np, n) for n in dir(np) if not n.startswith("_")}
-        own = {"empty": _poisoned, "from_dlpack": self.from_dlpack, "__name__": "numpy"}
+        own = {"empty": self.empty, "zeros": self.zeros, "from_dlpack": self.from_dlpack, "__name__": "numpy"}
         self.xp = SimpleNamespace(**(names | own))
 
     stream = 0
+
+    def empty(self, shape, dtype=float):
+        dtype, shape = np.dtype(dtype), (shape,) if np.ndim(shape) == 0 else tuple(shape)
+        nbytes = dtype.itemsize * math.prod(shape)
+        if nbytes == 0:
+            return np.empty(shape, dtype)
+        return np.frombuffer(self.native.Memory(nbytes), dtype).reshape(shape)
+
+    def zeros(self, shape, dtype=float):
+        x = self.empty(shape, dtype)
+        x[...] = 0
+        return x
 
     def interface(self, x):
         if not isinstance(x, np.ndarray):
@@ -189,8 +201,28 @@ class Emulated(Device):
         return array
 
 
+class EmulatedBackend(Backend):
+    """What pyasr.backend("cuda") is on a GPU, for Params, layers and criteria."""
+
+    def __init__(self, column):
+        self.name, self.xp, self._column = "cuda", column.xp, column
+
+    def column(self, op):
+        return "cuda" if op in functions() else None
+
+    def __getattr__(self, op):
+        if op.startswith("_") or op not in functions():
+            raise MissingOp(f"backend 'cuda' has no {op}")
+        return getattr(self._column, op)
+
+
 class EmulatedColumn(Column):
     """Column with the controls of the emulation; they hold until they are set again."""
+
+    def __init__(self, device):
+        super().__init__(device)
+        self.numbers = {None: 0}  # of the devices that have been described
+        self.backend = EmulatedBackend(self)
 
     def schedule(self, kind, seed=0):
         self.device.native.schedule(SCHEDULES.index(kind), seed)
@@ -202,12 +234,12 @@ class EmulatedColumn(Column):
         self.device.native.resident(blocks)
 
     def properties(self, name):
-        if name is None:
-            self.device.native.select(0)
-            return
-        numbers = dict(zip(PROPERTIES, DEVICES[name], strict=True))
-        major, minor = divmod(int(name.removeprefix("sm_")), 10)
-        self.device.native.select(**numbers, major=major, minor=minor)
+        native, known = self.device.native, self.numbers
+        if name not in known:
+            numbers = dict(zip(PROPERTIES, DEVICES[name], strict=True))
+            major, minor = divmod(int(name.removeprefix("sm_")), 10)
+            known[name] = native.describe(**numbers, major=major, minor=minor)
+        native.select(known[name])
 
     def reset(self):
         """Back to how it begins: all in turn, nothing skipped, three blocks, the small device."""

@@ -1,8 +1,35 @@
 // What tests set of the emulated device, as functions of the module that holds the emulated kernels.
+#include <cstdlib>
+#include <new>
+
 #include "bind/cuda_family.hpp"
 
+namespace {
+
+// Aligned as CuPy's memory is, and not a byte longer than asked for: AddressSanitizer sees what lies behind.
+struct Memory {
+  explicit Memory(std::size_t bytes) : bytes(bytes) {
+    if (posix_memalign(&address, 256, bytes ? bytes : 1) != 0) throw std::bad_alloc();
+    std::memset(address, 0xff, bytes);
+  }
+  ~Memory() { std::free(address); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  void* address = nullptr;
+  std::size_t bytes;
+};
+
+}  // namespace
+
 PYASR_CUDA_FAMILY(controls) {
+  namespace py = pybind11;
   using namespace pybind11::literals;
+  py::class_<Memory>(m, "Memory", py::buffer_protocol(), py::module_local(), "Poisoned memory of the emulated device.")
+      .def(py::init<std::size_t>(), "bytes"_a)
+      .def_buffer([](Memory& own) {
+        return py::buffer_info(own.address, 1, py::format_descriptor<unsigned char>::format(),
+                               static_cast<py::ssize_t>(own.bytes));
+      });
   m.def(
       "schedule",
       [](int kind, unsigned seed) {
@@ -19,15 +46,14 @@ PYASR_CUDA_FAMILY(controls) {
       "The next launch fails with this cudaError_t.");
   m.def("last_error", [] { return static_cast<int>(emulation::last); }, "What cudaGetLastError would return.");
   m.def(
-      "select",
+      "describe",
       [](int processors, int threads_per_processor, int shared_per_block, int shared_per_processor, int l2, int major,
          int minor) {
         emulation::devices.push_back(
             {processors, threads_per_processor, shared_per_block, shared_per_processor, l2, major, minor});
-        emulation::device = static_cast<int>(emulation::devices.size()) - 1;
-        return emulation::device;
+        return static_cast<int>(emulation::devices.size()) - 1;
       },
-      pybind11::kw_only(), "processors"_a, "threads_per_processor"_a, "shared_per_block"_a, "shared_per_processor"_a,
-      "l2"_a, "major"_a, "minor"_a, "Make a device with these properties the current one; its number.");
-  m.def("select", [](int device) { emulation::device = device; }, "device"_a);
+      py::kw_only(), "processors"_a, "threads_per_processor"_a, "shared_per_block"_a, "shared_per_processor"_a, "l2"_a,
+      "major"_a, "minor"_a, "Add a device with these properties; its number.");
+  m.def("select", [](int device) { emulation::device = device; }, "device"_a, "Make it the current one.");
 }

@@ -6,6 +6,7 @@
 // a sanitizer finds what lies out of bounds. Not covered: memory order between threads that run truly at once,
 // occupancy, bank conflicts, speed.
 #pragma once
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -123,6 +124,23 @@ namespace pyasr::cuda {
 
 using std::abs, std::ceil, std::cos, std::exp, std::fabs, std::floor, std::fma, std::fmax, std::fmin, std::isfinite,
     std::isnan, std::log, std::log1p, std::pow, std::sin, std::sqrt, std::tanh;
+template <class T>
+  requires std::is_integral_v<T>
+constexpr T min(T a, std::type_identity_t<T> b) {
+  return b < a ? b : a;
+}
+template <class T>
+  requires std::is_integral_v<T>
+constexpr T max(T a, std::type_identity_t<T> b) {
+  return a < b ? b : a;
+}
+inline int __popc(unsigned x) { return std::popcount(x); }
+inline int __clz(int x) { return std::countl_zero(static_cast<unsigned>(x)); }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
+inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
+inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
+inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 

@@ -238,7 +238,11 @@ class Grid {
     }
     return any;
   }
-  bool all_warps() { return run_warps(warps_.data(), warps_.size()); }
+  bool all_warps() {  // from some warp on, all around
+    const std::size_t first = seed > 1 ? random_() % warps_.size() : 0;
+    const bool behind = run_warps(&warps_[first], warps_.size() - first);
+    return run_warps(warps_.data(), first) || behind;
+  }
   bool best_block() {
     Block* best = nullptr;
     for (Block& b : blocks_) {

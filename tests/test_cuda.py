@@ -15,6 +15,7 @@ import pytest
 from pyasr.ops import _compare, _cuda, backend, rows, why_not
 from pyasr.ops._cuda import Column
 from pyasr.ops._cuda._device import Gpu
+from pyasr.ops._cuda._door import CudaDoor
 from pyasr.ops._cuda.clip_sgd import DeviceStepInfo
 from pyasr.ops._op import native
 
@@ -136,6 +137,27 @@ def test_a_forked_process_is_told_to_spawn(column, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)
     with pytest.raises(RuntimeError, match=r"clip_sgd: this process was forked from one that uses CUDA"):
         column.clip_sgd(OnDevice(np.zeros(3, "f4")), OnDevice(np.zeros(3, "f4")), lr=0.1)
+
+
+@pytest.mark.parametrize(("written_on", "waits"), [(None, []), (1, []), (7, [(0, 7)])])
+def test_the_stream_waits_for_those_that_the_arguments_were_written_on(written_on, waits):
+    seen = []
+
+    class Module:
+        current_device = staticmethod(lambda: 0)
+        device_of = staticmethod(lambda p: 0)
+        wait_for = staticmethod(lambda stream, producer: seen.append((stream, producer)))
+
+    class Default(Gpu):
+        stream = 0
+
+    door = CudaDoor(Default(Module), "op")
+    for name in ("x", "y"):
+        array = OnDevice(np.zeros(3, "f4"))
+        array.__cuda_array_interface__["stream"] = written_on
+        door.read(name, array, "P", np.float32)
+    assert door.stream() == 0
+    assert seen == waits
 
 
 def test_step_info_waits_only_when_looked_at():

@@ -166,7 +166,10 @@ def test_launches_that_a_device_refuses(emulated):
     with pytest.raises(RuntimeError, match="cudaErrorInvalidConfiguration"):
         native.probe_warp_operations(out.ctypes.data, 1025)
     emulated.properties("sm_86")
-    native.probe_large_shared(out.ctypes.data, 99 << 10)
+    fixed = 64 * 4  # what the kernel declares itself counts too
+    native.probe_large_shared(out.ctypes.data, (99 << 10) - fixed)
+    with pytest.raises(RuntimeError, match="101377 bytes of shared memory, of which the device has 101376"):
+        native.probe_large_shared(out.ctypes.data, (99 << 10) - fixed + 1)
     with pytest.raises(RuntimeError, match="cudaErrorInvalidValue"):
         native.probe_large_shared(out.ctypes.data, (99 << 10) + 1)
 

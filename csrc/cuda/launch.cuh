@@ -109,10 +109,10 @@ __device__ void store_cg(T* p, T v) {
 
 }  // namespace dev
 
-// More than 48 KB of dynamic shared memory have to be asked for.
+// More than 48 KB of shared memory have to be asked for; what the kernel declares itself counts too.
 template <class... P>
 cudaError_t allow_shared(void (*kernel)(P...), std::size_t bytes) {
-  if (bytes <= 48 * 1024) return cudaSuccess;
+  if (bytes <= 16 * 1024) return cudaSuccess;
   return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                               static_cast<int>(bytes));
 }
@@ -124,8 +124,12 @@ cudaError_t resident_blocks(void (*kernel)(P...), int threads, std::size_t share
   DeviceProperties device;
   if (const cudaError_t e = device_properties(&device)) return e;
   *blocks = 0;
-  if (shared_bytes > device.shared_per_block) return cudaSuccess;
-  if (const cudaError_t e = allow_shared(kernel, shared_bytes)) return e;
+  if (shared_bytes) {
+    cudaFuncAttributes own;
+    if (const cudaError_t e = cudaFuncGetAttributes(&own, reinterpret_cast<const void*>(kernel))) return e;
+    if (own.sharedSizeBytes + shared_bytes > device.shared_per_block) return cudaSuccess;
+    if (const cudaError_t e = allow_shared(kernel, shared_bytes)) return e;
+  }
   int each = 0;
   if (const cudaError_t e = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, shared_bytes))
     return e;

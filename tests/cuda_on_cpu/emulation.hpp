@@ -58,9 +58,17 @@ inline void await(int id, const unsigned* counter, unsigned value) {
 
 template <class T>
 T* shared(const void* site, std::size_t count) {
-  Memory& bytes = current->block->shared[site];
-  if (!bytes) bytes = poisoned(count * sizeof(T));
-  return reinterpret_cast<T*>(bytes.get());
+  Block& block = *current->block;
+  Memory& own = block.shared[site];
+  if (!own) {
+    own = poisoned(count * sizeof(T));
+    block.bytes += count * sizeof(T);
+    if (const auto most = static_cast<std::size_t>(devices[static_cast<std::size_t>(device)].shared_per_block);
+        block.bytes > most)
+      Grid::now->stop(std::to_string(block.bytes) + " bytes of shared memory, of which the device has " +
+                      std::to_string(most));
+  }
+  return reinterpret_cast<T*>(own.get());
 }
 
 // Every lane of the warp offers a value; the result is the slot of each. All lanes have to come to the same line.

@@ -66,6 +66,7 @@ struct Block {
   unsigned priority = 0;
   std::map<const void*, Memory> shared;  // by the place that declares it
   Memory dynamic;
+  std::size_t bytes;  // of shared memory, both kinds
 };
 
 inline Fiber* current = nullptr;
@@ -89,6 +90,7 @@ class Grid {
       block.size = threads_;
       block.priority = draw();
       block.dynamic = poisoned(dynamic_bytes);
+      block.bytes = dynamic_bytes;
       for (std::size_t t = 0; t < threads_; ++t) {
         Fiber& f = fibers_[b * threads_ + t];
         Warp& w = block.warps[t / 32];

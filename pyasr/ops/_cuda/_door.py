@@ -11,6 +11,8 @@ import numpy as np
 from pyasr.ops._cuda._device import Device
 from pyasr.ops._door import Door
 
+LEGACY_STREAM = {1: 0}  # the interface's name of the default stream, and the stream's own
+
 
 class DeviceArray:
     """What the door looks at: dtype, shape and layout of an array on a device, without touching its library."""
@@ -75,7 +77,7 @@ class CudaDoor(Door):
             where = "host memory" if device < 0 else f"device {device}"
             self.value_error(f"{name} must be on device {self.index}, the current one, got an array on {where}")
         if view.stream is not None:
-            self.streams.add(view.stream)
+            self.streams.add(LEGACY_STREAM.get(view.stream, view.stream))
         return view
 
     def address(self, x: Any) -> int:

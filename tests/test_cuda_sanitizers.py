@@ -12,6 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 COLUMN = runpy.run_path(str(HERE / "cuda_on_cpu" / "column.py"))
 MISTAKES = re.findall(r"^  (\w+),$", (HERE / "cuda_on_cpu" / "probes.hpp").read_text(), re.MULTILINE)
+PYTEST = ("-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider")  # -s: else the report ends with the process
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +38,15 @@ def run(environment, *arguments):
 
 def test_no_kernel_touches_what_is_not_its_own(environment):
     selected = ("-k", "agrees or same_bits", str(HERE / "test_cuda_on_cpu.py"))
-    done = run(environment, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *selected)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    done = run(environment, *PYTEST, *selected)
+    assert done.returncode == 0, done.stderr[:4000] + done.stdout[-4000:]
     assert re.search(r"\d+ passed", done.stdout)
 
 
 def test_the_emulation_itself_is_clean(environment):
     selected = ("-k", "not nvcc", str(HERE / "test_emulation.py"))
-    done = run(environment, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *selected)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    done = run(environment, *PYTEST, *selected)
+    assert done.returncode == 0, done.stderr[:4000] + done.stdout[-4000:]
 
 
 @pytest.mark.parametrize("mistake", ["beyond_shared", "beyond_global"])

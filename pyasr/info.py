@@ -36,7 +36,7 @@ EXTRAS = {
     "numba": ("numba",),
     "cuda": ("cupy",),
     "mpi": ("mpi4py",),
-    "test": ("pytest", "pytest_benchmark", "hypothesis", "jiwer"),
+    "test": ("pytest", "pytest_benchmark", "hypothesis", "jiwer", "pybind11"),
     "onnx": ("onnx",),
 }
 

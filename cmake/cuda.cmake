@@ -4,6 +4,7 @@
 # The families with kernels: csrc/cuda/<family>.cu and csrc/bind/cuda_<family>.cpp. The tests read this list too.
 set(PYASR_CUDA_FAMILIES
   clip_sgd
+  ctc
   softmax
 )
 if(PYASR_CUDA STREQUAL "OFF")

@@ -25,7 +25,7 @@ else()
     set(cuda_problem "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than 12")
   else()
     file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/cuda_trial.cu
-      "#include <cooperative_groups.h>\n#include <type_traits>\n"
+      "#define _CG_LIMIT_INCLUDED_DEPENDENCIES\n#include <cooperative_groups.h>\n#include <type_traits>\n"
       "__global__ void k() { cooperative_groups::this_grid().sync(); }\n"
       "int main() { k<<<1, 1>>>(); return static_cast<int>(cudaDeviceSynchronize()); }\n")
     try_compile(PYASR_CUDA_WORKS ${CMAKE_CURRENT_BINARY_DIR}/cuda_trial ${CMAKE_CURRENT_BINARY_DIR}/cuda_trial.cu
@@ -46,6 +46,7 @@ endif()
 set(PYASR_CUDA_SOURCES csrc/bind/cuda.cpp)
 foreach(family IN LISTS PYASR_CUDA_FAMILIES)
   list(APPEND PYASR_CUDA_SOURCES csrc/bind/cuda_${family}.cpp csrc/cuda/${family}.cu)
+  set_source_files_properties(csrc/cuda/${family}.cu PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endforeach()
 pybind11_add_module(_cuda MODULE NO_EXTRAS ${PYASR_CUDA_SOURCES})
 target_link_libraries(_cuda PRIVATE headers)
@@ -54,7 +55,7 @@ target_include_directories(_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIR
 target_compile_definitions(_cuda PRIVATE PYASR_VERSION="${PROJECT_VERSION}")
 target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-warn-spills> $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra $<$<CONFIG:Release>:-O1>>)
 set_target_properties(_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden
-  CUDA_RUNTIME_LIBRARY Static)
+  CUDA_RUNTIME_LIBRARY Static UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)  # one unit of bindings, as for _cpu
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   add_custom_command(TARGET _cuda POST_BUILD COMMAND ${CMAKE_STRIP} --strip-unneeded $<TARGET_FILE:_cuda>)
 endif()

@@ -125,7 +125,7 @@ class HessianFree:
             maxiter=self.max_iterations, damping=damping, stop="martens", martens_eps=self.martens_eps,
             scale_by_k=self.scale_by_k, callback=iterates.see,
         )  # fmt: skip
-        f = _Along(model, criterion, batches)
+        f = _Along(model, criterion, batches, quadratic.count)
         try:
             chosen, d, value = iterates.best(f, solution)
             slope, promised = float(grad @ d), quadratic(d, damping)
@@ -178,7 +178,7 @@ class Quadratic:
             if i in drawn:
                 self._kept.append((saved, loss))
                 curved += loss.count
-        self._curved, count = max(curved, 1), max(count, 1)
+        self._curved, self.count, count = max(curved, 1), count, max(count, 1)
         self.loss, self.grad, self.square = total / count, grad / count, square / count
 
     def product(self, v: Vector) -> Vector:
@@ -223,10 +223,11 @@ class _Iterates:
 
 
 class _Along:
-    """f as a function of the step from the weights of now; what is not finite is infinite. A call moves the weights."""
+    """f as a function of the step from the weights of now. It is infinite where it is not finite, and where not the same `count`
+    of utterances takes part: the mean without those whose loss became infinite may be lower. A call moves the weights."""
 
-    def __init__(self, model: Layer, criterion: Callable[..., Any], batches: Sequence[Batch]) -> None:
-        self._model, self._criterion, self._batches = model, criterion, batches
+    def __init__(self, model: Layer, criterion: Callable[..., Any], batches: Sequence[Batch], count: int) -> None:
+        self._model, self._criterion, self._batches, self._count = model, criterion, batches, count
         self.start, self.evaluations = model.params.value.copy(), 0
 
     def at(self, d: Vector, scale: float = 1.0) -> Vector:
@@ -236,8 +237,8 @@ class _Along:
         self.evaluations += 1
         with np.errstate(over="ignore", invalid="ignore"):
             self._model.params.value[...] = self.at(d, scale)
-            value = objective(self._model, self._criterion, self._batches)
-        return value if math.isfinite(value) else math.inf
+            total, count = _total(self._model, self._criterion, self._batches)
+        return total / max(count, 1) if math.isfinite(total) and count == self._count else math.inf
 
 
 def _armijo(f: _Along, d: Vector, loss: float, value: float, slope: float) -> tuple[float, float]:
@@ -253,9 +254,15 @@ def _armijo(f: _Along, d: Vector, loss: float, value: float, slope: float) -> tu
 
 def objective(model: Layer, criterion: Callable[..., Any], batches: Sequence[Batch]) -> float:
     """The mean loss over the utterances of all batches, in evaluation mode, summed in float64."""
+    total, count = _total(model, criterion, batches)
+    return total / max(count, 1)
+
+
+def _total(model: Layer, criterion: Callable[..., Any], batches: Sequence[Batch]) -> tuple[float, int]:
+    """The sum of the losses, and of how many utterances."""
     total, count = 0.0, 0
     for x, lengths, *targets in batches:
         logits, _ = model.forward(x, lengths)
         loss = criterion(logits, model.out_lengths(lengths), *targets)
         total, count = total + loss.sum, count + loss.count
-    return total / max(count, 1)
+    return total, count

@@ -4,12 +4,15 @@ import itertools
 import math
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pyasr.hessian_free import HessianFree, Quadratic, _armijo, _Iterates, objective
-from pyasr.layers import EVAL
+import pyasr
+from pyasr.hessian_free import HessianFree, Quadratic, _Along, _armijo, _Iterates, objective
+from pyasr.layers import EVAL, Linear
+from pyasr.losses import SoftmaxCrossEntropy
 
 SMALL = runpy.run_path(str(Path(__file__).with_name("small_models.py")))
 BACKENDS, Squares, built, every_backend, every_kind, least_squares, watched = (
@@ -189,6 +192,42 @@ def test_the_line_search_wants_one_percent_of_the_slope(share, steps):
     scale, value = _armijo(f, None, 5.0, 5.0 - share * 3.0, -3.0)
     assert (scale, value) == ((1.0, 5.0 - share * 3.0) if not steps else (0.0, 5.0))
     assert seen == pytest.approx([0.8**k for k in range(1, steps + 1)])
+
+
+def test_f_of_fewer_utterances_is_no_lower_f():
+    """The second utterance's logit overflows to −inf: it leaves the mean, which falls from 0.69 to 0.31."""
+    params = pyasr.Params(pyasr.backend("numpy"), "float32")
+    model = Linear(params, "out", 2, 2)
+    batches = [(np.array([[1, 0], [0, 3e38]], "f4"), None, np.zeros(2, "i4"))]
+    params.init(0)
+    params.value[:] = 0
+    criterion, d = SoftmaxCrossEntropy(params.ops), params.zeros()
+    params.view(d, "out.weight")[:] = [[1, -2], [0, 0]]
+    f = _Along(model, criterion, batches, 2)
+    assert f(0 * d) == pytest.approx(math.log(2))
+    assert f(d) == math.inf
+    params.value[:] = d
+    with np.errstate(over="ignore"):
+        assert objective(model, criterion, batches) == pytest.approx(0.3133, abs=1e-4)
+
+
+def test_a_step_that_loses_utterances_is_shortened():
+    model, batches, _ = least_squares()
+
+    def some(y, lengths, targets):
+        """Rows take part while they are near."""
+        near = np.abs(y).max(1) < 1.0
+        loss = Squares()(y[near], lengths, targets[near])
+        error = np.where(near[:, None], y - targets, 0.0)
+        return SimpleNamespace(
+            sum=loss.sum, count=loss.count, sum_grad=error, sum_curvature=lambda v: v * near[:, None]
+        )
+
+    model.params.value[:] = 0
+    step = HessianFree(model.params, damping=1e-6).step(model, some, batches)
+    counts = [some(model.forward(x, n)[0], n, t).count for x, n, t in batches]
+    assert 0 < step.scale < 1 and math.isnan(step.rho) and counts == [10] * 4
+    assert step.after < step.loss
 
 
 def test_damping_stays_within_its_limits():

@@ -197,3 +197,38 @@ def test_options_that_it_cannot_follow_are_refused(wrong):
     assert options_for("", "lstm_ctc", CHOSEN).dropout == 0
     with pytest.raises(ValueError, match="hessian-free needs dropout = 0 and bptt = 0"):
         options_for("", "lstm_ctc", CHOSEN | wrong)
+
+
+@pytest.mark.parametrize(
+    "unheard", [{"clip": 0.01}, {"peak": 99.0}, {"schedule": "plateau"}, {"momentum": 0.1, "weight_decay": 5.0}]
+)
+def test_options_that_it_would_ignore_are_refused_by_name(unheard):
+    pytest.importorskip("msgspec", reason="options are checked with it")
+    from pyasr.runs.options import as_dict, options_for
+
+    named = ", ".join(f"{name} = {value}" for name, value in unheard.items())
+    with pytest.raises(ValueError, match=f"hessian-free has no schedule, peak, .*: leave out {named}$"):
+        options_for("", "lstm_ctc", CHOSEN | unheard)
+    assert options_for("", "lstm_ctc", unheard).optimizer == "adam"
+    options = options_for("", "lstm_ctc", CHOSEN)
+    assert options_for("", "lstm_ctc", as_dict(options)) == options  # as `--config` and `--resume` read a run's options
+    assert (
+        not unheard.keys() & as_dict(options).keys()
+        and unheard.keys() <= as_dict(options_for("", "lstm_ctc", {})).keys()
+    )
+
+
+def test_options_reach_it():
+    pytest.importorskip("msgspec", reason="options are checked with it")
+    from pyasr.runs.options import options_for
+    from pyasr.runs.training import _optimizer
+
+    chosen = {"damping": 0.5, "curvature": 0.25, "martens_eps": 0.01, "scale_by_k": False, "seed": 4}
+    optimizer = _optimizer(built("words")[0].params, options_for("", "lstm_ctc", CHOSEN | chosen))
+    assert [getattr(optimizer, name) for name in ("curvature", "martens_eps", "scale_by_k", "seed")] == [
+        0.25,
+        0.01,
+        False,
+        4,
+    ]
+    assert optimizer.state["damping"][0] == 0.5 and optimizer.max_iterations == CHOSEN["cg_iterations"]

@@ -49,9 +49,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     peak: Amount  # the largest learning rate
     momentum: Share = 0.9  # of sgd
     weight_decay: Amount = 0.01  # of adamw
-    clip: Amount  # the largest norm of a gradient; hessian-free knows neither clip nor peak
+    clip: Amount  # the largest norm of a gradient
     damping: Annotated[float, msgspec.Meta(ge=1e-10, le=1e10)] = 1.0  # of hessian-free, the first one
     cg_iterations: Count = 250  # of hessian-free, at most, in every update
+    martens_eps: Amount = 5e-4  # of hessian-free: its CG ends where an iteration gains less
+    scale_by_k: bool = True  # of hessian-free; False: where all that are looked back over gain less
     curvature: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0  # share of the batches that hessian-free takes it from
     batch_size: Count  # utterances
     accumulate: Count = 1  # batches per update
@@ -74,6 +76,8 @@ _MODEL: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # One update is made by the whole corpus, and nothing is dropped.
 _OPTIMIZER: dict[str, dict[str, Any]] = {"hessian-free": {"accumulate": 2**31 - 1, "dropout": 0.0}}
+# What hessian-free training has no use for: neither may it be chosen, nor does a run state it.
+_FIRST_ORDER = ("schedule", "peak", "momentum", "weight_decay", "clip")
 _CORPUS: dict[tuple[str, str], dict[str, Any]] = {
     ("digits", "lstm_ctc"): {
         "epochs": 13,
@@ -103,7 +107,8 @@ def default_model(texts: Iterable[str]) -> str:
 def options_for(corpus: str, model: str, chosen: Mapping[str, Any]) -> Options:
     """The recipe of a model (chosen["model"] comes first) for a corpus, with what was chosen in its place.
 
-    Raises ValueError naming an unknown option and the nearest one, or an option and what its value must be.
+    Raises ValueError naming an unknown option and the nearest one, an option and what its value must be, or those that the
+    optimizer would ignore.
 
     >>> from pyasr.runs.options import options_for
     >>> options_for("an4", "lstm_ctc", {"hidden": 64}).hidden
@@ -135,9 +140,14 @@ def options_for(corpus: str, model: str, chosen: Mapping[str, Any]) -> Options:
             "options: hessian-free needs dropout = 0 and bptt = 0, "
             f"got dropout = {options.dropout} and bptt = {options.bptt}"
         )
+    ignored = [f"{name} = {chosen[name]}" for name in _FIRST_ORDER if name in chosen]
+    if options.optimizer == "hessian-free" and ignored:
+        raise ValueError(f"options: hessian-free has no {', '.join(_FIRST_ORDER)}: leave out {', '.join(ignored)}")
     return options
 
 
 def as_dict(options: Options) -> dict[str, Any]:
-    """The options that are not None, as TOML and JSON can say them."""
-    return {name: value for name, value in msgspec.to_builtins(options).items() if value is not None}
+    """The options that are not None and that the optimizer follows, as TOML and JSON can say them."""
+    unheard = _FIRST_ORDER if options.optimizer == "hessian-free" else ()
+    told = msgspec.to_builtins(options).items()
+    return {name: value for name, value in told if value is not None and name not in unheard}

@@ -300,8 +300,9 @@ def _optimizer(params: Params, o: Options) -> Optimizer | HessianFree:
             return RmsProp(params, clip=o.clip)
         case "hessian-free":
             return HessianFree(
-                params, damping=o.damping, max_iterations=o.cg_iterations, curvature=o.curvature, seed=o.seed
-            )
+                params, damping=o.damping, max_iterations=o.cg_iterations, curvature=o.curvature,
+                martens_eps=o.martens_eps, scale_by_k=o.scale_by_k, seed=o.seed,
+            )  # fmt: skip
         case _:
             return Sgd(params, momentum=o.momentum, clip=o.clip)
 

@@ -36,34 +36,39 @@ def cg(
     """Solve (A + damping·I) x = b for symmetric positive definite A by conjugate gradients.
 
     A is a C-contiguous array, a callable v [P] → A v [P], or an object with `matvec` or `@` (SciPy's LinearOperator and sparse
-    matrices); it sees vectors of the dtype of b. M ≈ A⁻¹, the preconditioner, is an array [P,P] of the dtype of A or likewise an
+    matrices); it sees vectors of the dtype of x. M ≈ A⁻¹, the preconditioner, is an array [P,P] of the dtype of A or likewise an
     operator, positive definite. b [P] and x0 [P], where to start (zeros without it; it is not changed), are float32 or float64.
-    maxiter defaults to 10·P. callback(xk) is called after every iteration with a copy of x. damping lies in [0, 1e30].
+    maxiter is at least 1 and defaults to 10·P. callback(xk) is called after every iteration with a copy of x. damping lies in
+    [0, 1e30].
 
     `symmetric` says what of an array A is read: "full", a [P,P] whose upper triangle is read, after the first product was formed
     from both and compared; "lower" or "upper", that triangle of a [P,P], the other may hold anything; "packed", the rows of the
-    upper triangle as a vector [P·(P+1)/2], which is LAPACK's lower triangle by columns.
+    upper triangle as a vector [P·(P+1)/2], which is LAPACK's lower triangle by columns. With "full" both products may differ by
+    5e-5·|A|·|p| in float32, 1.5e-8·|A|·|p| in float64: inverses do by rounding, up to condition 1e4 and far beyond 1e6.
 
     Many systems at once are A [B,P,P] (packed [B,P·(P+1)/2]), b [B,P] and, where given, x0 [B,P] and M [B,P,P]; without operators
     and callback. Each is solved on its own, in parallel, with the bits that it has alone; x is [B,P] and info [B] int64.
 
-    Returns (x [P], info). x has the result dtype of A and b (an operator has none: that of b). info tells how it ended:
+    Returns (x [P], info). x has the result dtype of A and b, that of b where an operator has no dtype. info tells how it ended:
 
     ====  ========================================================================================================
        0  converged
       >0  the number of iterations done: maxiter was reached, or x is as good as this precision allows
-      −1  pᵀA p vanished: A is singular and b is outside its range, or A is indefinite
+      −1  pᵀA p vanished, or xᵀA x by maxiter: A is singular and b is outside its range, or A is indefinite
       −2  pᵀA p was negative: A is indefinite or negative definite
       −3  a NaN or an infinity in A, b, x0 (also as x has it) or a product
       −4  M is not positive definite
     ====  ========================================================================================================
 
-    x is finite in every case, and where info is not 0 it is the best one found. on_indefinite="raise" raises instead of returning
-    −1, −2 or −4. At condition 1e4 and above a float32 x cannot meet rtol=1e-5: give b in float64, also over a float32 A, and x is
-    returned as it was kept, in float64.
+    x is finite in every case, and where info is not 0 it is the best one found. After maxiter iterations that is the last, which
+    has the lowest energy xᵀA x/2 − bᵀx, although an earlier one may have a smaller residual. Where A is not positive definite
+    the energy says nothing: x is that of least residual, never more than that of x0, where info is negative and where P or more
+    iterations end with a residual above the first one. on_indefinite="raise" raises instead of returning −1, −2 or −4. At
+    condition 1e4 and above a float32 x cannot meet rtol=1e-5: give b in float64, also over a float32 A, and x is returned as it
+    was kept, in float64.
 
     stop="residual" ends at ‖b − A x‖ ≤ max(rtol·‖b‖, atol). That was formed afresh with float64 sums for the x that is returned;
-    with verify=False the residual of the recursion decides, as in SciPy, which drifts from the truth.
+    with verify=False the residual of the recursion decides, as in SciPy, which drifts from the truth, and x is the last one.
 
     stop="martens" ends at iteration i when, with φ(x) = xᵀA x/2 − bᵀx and k = max(10, ⌈i/10⌉) (at most 65536), i > k, φᵢ < 0 and
     (φᵢ − φᵢ₋ₖ)/φᵢ < k·martens_eps, or < martens_eps with scale_by_k=False. rtol and atol are not asked; info is 0 then, and where

@@ -54,6 +54,43 @@ def test_x_has_the_result_dtype_of_A_and_b(column, guessed):
         assert (info, x.dtype) == (0, vector.dtype)
 
 
+class Operator:
+    """With a dtype, as SciPy's LinearOperator and sparse matrices have; `seen` are the dtypes that it was given."""
+
+    def __init__(self, A, dtype):
+        self.A, self.dtype, self.seen = A, dtype, set()
+
+    def matvec(self, v):
+        self.seen.add(v.dtype)
+        return self.A @ v
+
+
+@every_column
+def test_x_has_the_result_dtype_of_an_operator_with_a_dtype(column):
+    A, b = problem(60, 1e4, "float64")
+    for kind in ("f4", "f8", "i8", "f2", "c16", None):
+        for right in ("f4", "f8"):
+            operator = Operator(A, kind and np.dtype(kind))
+            x, info = cg(column, operator, b.astype(right), rtol=1e-3)
+            want = np.dtype("f8" if kind in ("f8", "i8") else right)
+            assert (info, x.dtype, operator.seen) == (0, want, {want})
+    x, info = cg(column, Operator(A, A.dtype), b.astype("f4"), M=np.eye(60), rtol=1e-10)
+    assert info == 0 and true_residual(A, b.astype("f4"), x) <= 1e-10  # no float32 x comes near
+    with pytest.raises(TypeError, match=r"^cg: M must have dtype float64, got float32$"):
+        cg(column, Operator(A, A.dtype), b.astype("f4"), M=np.eye(60, dtype="f4"))
+
+
+@every_column
+def test_sparse_matrices_and_float32(column):
+    sparse, linalg = pytest.importorskip("scipy.sparse"), pytest.importorskip("scipy.sparse.linalg")
+    A, b = problem(30, 10, "float64")
+    for kind in ("f4", "f8"):
+        for operator in (sparse.csr_array(A.astype(kind)), linalg.aslinearoperator(A.astype(kind))):
+            for right in ("f4", "f8"):
+                x, info = cg(column, operator, b.astype(right))
+                assert info == 0 and x.dtype == linalg.cg(operator, b.astype(right))[0].dtype
+
+
 @every_column
 def test_float64_b_meets_a_tolerance_that_float32_can_not(column):
     A, b = ill_conditioned()

@@ -135,6 +135,68 @@ def test_singular_inconsistent_is_never_worse_than_where_it_began(column, dtype)
     assert true_residual(A, b, x) <= 1
 
 
+# Singular matrices, with a right-hand side that none of them reaches.
+SINGULAR = {
+    "Gram": lambda rng, n: (lambda G: G @ G.T)(rng.standard_normal((n, n - 1))),
+    "Laplacian": lambda rng, n: (lambda W: np.diag(W.sum(1)) - W)(MAKE["spd"](rng, n, 10) ** 2),
+    "spectrum": lambda rng, n: (lambda Q: (Q * np.r_[np.logspace(0, -2, n - 1), 0]) @ Q.T)(
+        np.linalg.qr(rng.standard_normal((n, n)))[0]
+    ),
+}
+PRECONDITIONERS = {
+    "none": lambda A: None,
+    "Jacobi": lambda A: np.diag(1 / np.diag(A)).astype(A.dtype),
+    "badly scaled": lambda A: np.diag(np.logspace(0, 6, len(A))).astype(A.dtype),
+}
+
+
+def singular(kind, dtype, seed):
+    rng = np.random.RandomState(seed)
+    A = SINGULAR[kind](rng, rng.randint(5, 50)).astype(dtype)
+    return (A + A.T) / 2, rng.standard_normal(len(A)).astype(dtype)
+
+
+@every_column
+@every_dtype
+@pytest.mark.parametrize("kind", SINGULAR)
+@pytest.mark.parametrize("M", PRECONDITIONERS)
+def test_x_of_a_singular_system_is_no_worse_than_where_it_began(column, dtype, kind, M):
+    ended = []
+    for seed in range(20):
+        A, b = singular(kind, dtype, seed)
+        x0 = np.random.RandomState(seed).standard_normal(len(A)).astype(dtype)
+        for start, maxiter in ((None, None), (None, len(A)), (x0, None)):
+            x, info = cg(column, A, b, start, M=PRECONDITIONERS[M](A), maxiter=maxiter)
+            began = 1.0 if start is None else true_residual(A, b, start)
+            assert info != 0 and true_residual(A, b, x) <= 1.0001 * began
+            ended += [info] if maxiter is None else []
+    if M != "badly scaled":
+        assert ended.count(-1) >= 0.9 * len(ended)
+
+
+@every_column
+@pytest.mark.parametrize("maxiter", [28, None])
+def test_the_energy_of_a_singular_system_says_nothing(column, maxiter):
+    """It falls without bound, here while the residual grows to 420 times that of x = 0; the first iterates have less."""
+    rng = np.random.default_rng(38)
+    G = rng.standard_normal((28, 27))
+    A, b = G @ G.T, rng.standard_normal(28)
+    x, info = cg(column, A, b, maxiter=maxiter)
+    assert info == (maxiter or -1)
+    assert true_residual(A, b, x) < 0.83
+
+
+@every_column
+@pytest.mark.parametrize("count", [3, 9, 20])
+def test_the_energy_decides_where_it_is_resolved(column, count):
+    """At condition 1e6 the residual rises above that of x = 0 while the error falls: the last x is the better one."""
+    A, b = problem(60, 1e6, "float64", seed=1)
+    seen = []
+    x, info = cg(column, A, b, maxiter=count, rtol=1e-9, callback=seen.append)
+    assert info == count and true_residual(A, b, x) > 1
+    np.testing.assert_allclose(x, seen[-1], rtol=1e-12)
+
+
 @every_column
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_breakdown_returns_the_x_before_its_huge_steps(column, verify):
@@ -293,6 +355,30 @@ def test_matrix_that_is_not_symmetric(column, dtype, n):
     A[0, -1] += 0.5
     with pytest.raises(ValueError, match="cg: A must be symmetric"):
         cg(column, A, b)
+
+
+@every_column
+@pytest.mark.parametrize(("dtype", "condition"), [("float32", 1e4), ("float64", 1e6)])
+def test_matrix_that_is_symmetric_up_to_what_formed_it(column, dtype, condition):
+    """Inverses are as far from symmetric as their condition makes them. What is 30 times as far is refused."""
+    for n in (3, 5, 20, 65, 300):
+        for seed in range(3):
+            A, b = problem(n, condition, dtype, seed)
+            inverse = np.linalg.solve(A, np.eye(n, dtype=dtype))
+            assert cg(column, inverse, b, rtol=1e-3, maxiter=5)[1] <= 5
+    A, b = problem(20, 10, dtype)
+    noise = np.abs(A).mean() * np.random.RandomState(0).standard_normal(A.shape)
+    close, far = (1e-6, 1e-3) if dtype == "float32" else (1e-10, 1e-6)
+    assert cg(column, (A + close * noise).astype(dtype), b, rtol=1e-3)[1] == 0
+    with pytest.raises(ValueError, match=r'must be symmetric, or symmetric="upper" or "lower" be chosen, got'):
+        cg(column, (A + far * noise).astype(dtype), b)
+
+
+@every_column
+def test_an_inverted_hilbert_matrix(column):
+    A = np.linalg.inv(1 / (np.arange(5)[:, None] + np.arange(5) + 1))
+    x, info = cg(column, A, np.ones(5))
+    assert info == 0 and true_residual(A, np.ones(5), x) <= 1e-5
 
 
 @every_column

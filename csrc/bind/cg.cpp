@@ -136,6 +136,15 @@ struct Vector {
   }
 };
 
+// The vectors of an operator are float64 where b is, or where its dtype, if it has one of real numbers, makes them so.
+bool is_wide_over(py::handle A, const Vector& b) {
+  const py::object dtype = b.wide ? py::none() : py::getattr(A, "dtype", py::none());
+  if (!py::isinstance<py::dtype>(dtype) || !std::strchr("biuf", py::reinterpret_borrow<py::dtype>(dtype).kind()))
+    return b.wide != nullptr;
+  const py::object common = py::module_::import("numpy").attr("result_type")(dtype, py::dtype::of<float>());
+  return !common.equal(py::dtype::of<float>());
+}
+
 void refuse_indefinite(const Door& door, long long info, const std::string& where) {
   if (info == cg_breakdown)
     door.value_error("A must be positive definite, got one that is singular or indefinite: p.Ap vanished" + where);
@@ -144,7 +153,9 @@ void refuse_indefinite(const Door& door, long long info, const std::string& wher
 }
 
 [[noreturn]] void refuse_asymmetric(const Door& door, const std::string& where) {
-  door.value_error("A must be symmetric, got a matrix whose two triangles disagree" + where);
+  door.value_error(
+      "A must be symmetric, or symmetric=\"upper\" or \"lower\" be chosen, got a matrix whose two triangles disagree" +
+      where);
 }
 
 // Every system on its own, in parallel over the systems; `first` is the state of the first.
@@ -252,7 +263,7 @@ py::tuple cg(py::handle A, py::handle b, py::handle x0, py::handle rtol, py::han
   const bool batched = dims(b) == 2 && dims(A) == (stored == CgStored::packed ? 2 : 3);
   const Vector right(door, "b", b, batched ? "B P" : "P");
   const Operator product(door, "A", A);
-  const bool wide = product.call ? right.wide != nullptr : door.float_type("A", A) == 'd';
+  const bool wide = product.call ? is_wide_over(A, right) : door.float_type("A", A) == 'd';
   return wide ? run(door, op.f64, g, stored, batched, right, product)
               : run(door, op.f32, g, stored, batched, right, product);
 }

@@ -39,6 +39,13 @@ def operator(door: Door, name: str, A: Any, n: int) -> Product:
     return product
 
 
+def dtype_over(A: Any, b: np.ndarray) -> np.dtype:
+    """The result dtype of b and of an operator, which counts where it has a dtype of real numbers."""
+    dtype = getattr(A, "dtype", None)
+    real = isinstance(dtype, np.dtype) and dtype.kind in "biuf"
+    return np.dtype(np.float64) if real and np.result_type(dtype, b) != np.float32 else b.dtype
+
+
 class Problem(NamedTuple):
     """The checked arguments of one call."""
 
@@ -48,7 +55,7 @@ class Problem(NamedTuple):
     precondition: Product | None
     b: np.ndarray  # [n], or a batch [B,n]
     x0: np.ndarray | None  # as b
-    given: np.dtype  # of A, or of what the operator A takes
+    given: np.dtype  # of A, or of what an operator takes
     dtype: np.dtype  # of the x that is returned
     rtol: float
     atol: float
@@ -87,7 +94,8 @@ def check(
         dense = door.read("A", A, matrix if stored != "packed" else "B Q" if batched else "Q", FLOATS)
         given = dense.dtype
     else:
-        product = operator(door, "A", A, n)
+        product, given = operator(door, "A", A, n), dtype_over(A, b)
+        b = b.astype(given, copy=False)
     x0 = door.read("x0", x0, vector, FLOATS, optional=True)
     rtol, atol = door.real("rtol", rtol, 0.0), door.real("atol", atol, 0.0)
     maxiter = 10 * n if maxiter is None else door.integer("maxiter", maxiter, 1, 2**63 - 1)

@@ -67,8 +67,10 @@ struct CgState {
   void* scratch;   // what the products use
   // The outcome, and the method's own bookkeeping.
   long long info, iterations;
-  double tolerance, length, started, unit, target, rr, rz, low_rr, share, operator_norm, best_length, best_energy;
-  double length_in_m, steepest;  // p.M^-1 p, and the largest p.A p / p.M^-1 p so far
+  double tolerance, length, started, unit, target, rr, rz, low_rr, share, operator_norm;
+  double first_length, best_length, best_energy;
+  double length_in_m, steepest;   // p.M^-1 p, and the largest p.A p / p.M^-1 p so far
+  double with_p, way_in_m, lift;  // of the way d of the run: d.M^-1 p, d.M^-1 d and d.A d
   int phase;
   bool stopped;      // the residual of the recursion is small enough, or Martens' rule says so
   bool unsymmetric;  // done, because the two triangles of A disagree

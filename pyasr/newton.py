@@ -104,13 +104,15 @@ def spd_solve(
     its batch nor on `threads`. Several right-hand sides of one matrix are not taken.
 
     method="cholesky" factors A = L·Lᵀ: P³/3 flops, for up to 64 unknowns several systems in a register at once. method="cg" is
-    pyasr.cg until ‖b − A x‖ ≤ rtol·‖b‖, verified; rtol is 1e-5 in float32 and 1e-10 in float64 where it is not given, and not
-    asked by the factorization. "auto" factors below 2048 unknowns; from there on it tries conjugate gradients for P/64
-    iterations, about half the time of the factorization, and factors what has not converged by then.
+    pyasr.cg until ‖b − A x‖ ≤ rtol·‖b‖, verified. "auto" factors below 2048 unknowns; from there on it tries conjugate gradients
+    for P/64 iterations, about half the time of the factorization, and factors what has not converged by then. rtol is not asked
+    by the factorization; where it is not given it is 1e-5 in float32, and in float64 1e-13 with "auto", 1e-10 with "cg".
 
-    Raises ValueError naming the system, and the order of the first leading minor that is not positive, when A is not positive
-    definite (a NaN is not positive); with method="cg" also when rtol was not reached. TypeError and ValueError naming the
-    argument for a wrong dtype, shape or layout.
+    Raises ValueError naming the system, and the order of the first leading minor that is not positive, when the factorization
+    finds A not to be positive definite (a NaN is not positive). Conjugate gradients, and so "auto" from 2048 unknowns on, find
+    that where the diagonal shows it, and else only along the directions that b leads to: a b that has nothing of a negative
+    direction gets an x. A NaN or an infinity in b gives NaN in that system's x; with method="cg" it raises ValueError, as does an
+    rtol that was not reached. TypeError and ValueError naming the argument for a wrong dtype, shape or layout.
 
     Meaning and answers are those of scipy.linalg.solve(..., assume_a="pos") with lower=True.
 

@@ -18,6 +18,7 @@ COLUMNS = [c for c in ("numpy", "cpp") if why_not(c) is None]
 every_column = pytest.mark.parametrize("column", COLUMNS)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 needs_cpp = pytest.mark.skipif("cpp" not in COLUMNS, reason="no native code in this install")
+RTOL = {"float32": 1e-5, "float64": 1e-13}  # of "auto" from 2048 unknowns on
 SIZES = (1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 63, 64, 65, 66, 80, 127, 128, 129, 161, 191, 192, 200, 257)
 
 
@@ -151,9 +152,38 @@ def test_auto_of_the_reference_goes_over_to_conjugate_gradients(monkeypatch, dty
     monkeypatch.setattr(spd, "SIZE_PER_ITERATION", 2)
     easy, hard = batch(1, 64, dtype, 2.0), batch(1, 64, dtype, 1e4)
     for (A, b), method in ((easy, "cg"), (hard, "cholesky")):
-        got, want = spd_solve("numpy", A, b), spd_solve("numpy", A, b, method=method)
+        got, want = spd_solve("numpy", A, b), spd_solve("numpy", A, b, method=method, rtol=RTOL[dtype])
         other = spd_solve("numpy", A, b, method="cg" if method == "cholesky" else "cholesky", rtol=1e-3)
         assert got.tobytes() == want.tobytes() != other.tobytes()
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@every_dtype
+def test_what_the_diagonal_shows_is_refused_whatever_b_is(column, dtype, monkeypatch):
+    monkeypatch.setattr(spd, "ITERATES_FROM", 64)  # of the reference
+    n = 64 if column == "numpy" else 2048
+    for value in (-1.0, 0.0, np.nan):
+        A, b = np.eye(n, dtype=dtype), np.zeros(n, dtype)
+        A[9, 9] = value
+        with pytest.raises(
+            ValueError, match=r"^spd_solve: A must be positive definite, got a leading minor of order 10 "
+        ):
+            spd_solve(column, A, b)
+        words = "A and b must be finite" if np.isnan(value) else "A must be positive definite, got one that is singular"
+        with pytest.raises(ValueError, match=f"^spd_solve: {words}"):
+            spd_solve(column, A, b, method="cg")
+    b[3] = np.inf
+    assert np.isnan(spd_solve(column, np.eye(n, dtype=dtype), b)[3])  # as below that size
+
+
+@needs_cpp
+@pytest.mark.parametrize("condition", [2.0, 20.0])
+def test_auto_is_as_exact_above_its_limit_as_below(condition):
+    n = spd.ITERATES_FROM
+    A, b = MAKE["spd"](np.random.RandomState(0), n, condition), np.random.RandomState(1).standard_normal(n)
+    for size in (n, n - 1):
+        part, right = np.ascontiguousarray(A[:size, :size]), b[:size]
+        assert np.linalg.norm(right - part @ spd_solve("cpp", part, right)) <= 1.01e-13 * np.linalg.norm(right)
 
 
 @needs_cpp

@@ -45,7 +45,12 @@ void iterate(const Door& door, const CgOf<T>& op, const SpdArgs<T>& a, double rt
       s.A += i * n * n;
       op.lay_out(s, static_cast<char*>(scratch.get()) + static_cast<std::size_t>(worker) * each);
       for (std::size_t j = 0; j < n; ++j) s.b[j] = static_cast<double>(a.b[i * n + j]);
-      op.solve(s, runtime);
+      // What a diagonal that is not positive tells at once, b may not ask for.
+      for (std::size_t j = 0; j < n && s.info != cg_not_finite; ++j) {
+        const T d = s.A[j * (n + 1)];
+        if (!(d > 0 && d - d == 0)) s.info = d - d == 0 ? cg_breakdown : cg_not_finite;
+      }
+      if (!s.info) op.solve(s, runtime);
       ended[i] = s.info;
       for (std::size_t j = 0; j < n; ++j) a.x[i * n + j] = static_cast<T>(s.best[j]);
     };
@@ -81,7 +86,9 @@ py::array run(Door& door, const CgOf<T>& cg, const SpdOf<T>& spd, py::handle A, 
   a.A = door.read<T>("A", A, batched ? "B P P" : "P P");
   a.b = door.read<T>("b", b, batched ? "B P" : "P");
   const int method = door.choice("method", method_, {"auto", "cholesky", "cg"});
-  const double rtol = rtol_.is_none() ? (sizeof(T) == 4 ? 1e-5 : 1e-10)
+  const double rtol = rtol_.is_none() ? (sizeof(T) == 4                  ? 1e-5
+                                         : method == conjugate_gradients ? 1e-10
+                                                                         : 1e-13)
                                       : door.real_in("rtol", rtol_, 0, std::numeric_limits<double>::max());
   const int workers = door.threads(threads);
   const std::int64_t n = door["P"], B = batched ? door["B"] : 1;

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from pyasr.ops._cg_problem import NOT_FINITE
+from pyasr.ops._cg_problem import BREAKDOWN, NOT_FINITE
 from pyasr.ops._door import FLOATS, Door
 from pyasr.ops._op import Row
 from pyasr.ops.cg import cg
@@ -41,11 +41,18 @@ def substitute(L: np.ndarray, b: np.ndarray) -> np.ndarray:
     return x
 
 
+def outcome_of(diagonal: np.ndarray) -> int:
+    """What cg would find out where b asks it: BREAKDOWN or NOT_FINITE, which a diagonal that is not positive tells at once."""
+    return NOT_FINITE if not np.isfinite(diagonal).all() else 0 if (diagonal > 0).all() else BREAKDOWN
+
+
 def solve(door: Door, A: np.ndarray, b: np.ndarray, method: str, rtol: float, where: str) -> np.ndarray:
     n = b.size
     if method == "cg" or (method == "auto" and n >= ITERATES_FROM):
-        maxiter = None if method == "cg" else n // SIZE_PER_ITERATION
-        x, info = cg(A, b, rtol=rtol, maxiter=maxiter, symmetric="lower")
+        x, info = b, outcome_of(A.diagonal())
+        if info == 0:
+            maxiter = None if method == "cg" else n // SIZE_PER_ITERATION
+            x, info = cg(A, b, rtol=rtol, maxiter=maxiter, symmetric="lower")
         if info == 0:
             return x
         if method == "cg" and info > 0:
@@ -71,7 +78,7 @@ def spd_solve(
     A = door.read("A", A, "B P P" if batched else "P P", door.array("b", b, FLOATS).dtype)
     b = door.read("b", b, "B P" if batched else "P", A.dtype)
     method = door.choice("method", method, ("auto", "cholesky", "cg"))
-    default = 1e-5 if b.dtype == np.float32 else 1e-10
+    default = 1e-5 if b.dtype == np.float32 else 1e-10 if method == "cg" else 1e-13
     rtol = default if rtol is None else door.real("rtol", rtol, 0.0)
     door.threads(threads)
     if not batched:

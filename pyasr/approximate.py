@@ -74,7 +74,7 @@ def approximate_gradient(
     if isinstance(f, type) or not callable(f):
         door.type_error(f"f must be a function, got {type(f).__name__}")
     method = door.choice("method", method, METHODS)
-    x = door.read("x", x, "P", FLOATS if method != "jordan" else (FLOATS[1],))
+    x = np.asarray(door.read("x", x, "P", FLOATS if method != "jordan" else (FLOATS[1],)))  # f gets no subclass
     if not np.isfinite(x).all():
         door.value_error("x must be finite, got NaN or infinity")
     grid = door.integer("grid", grid, 2, 256)

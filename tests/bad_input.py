@@ -49,6 +49,10 @@ class ArrayLike:
         return self.a
 
 
+class Subclass(np.ndarray):
+    """As memory maps are."""
+
+
 class Unhelpful:
     """An object whose conversions raise something of their own."""
 
@@ -132,6 +136,10 @@ def array_cases(name: str, a: np.ndarray, required: bool, written: bool) -> Iter
     yield "huge", np.broadcast_to(np.zeros(1, a.dtype), (2**20,) * min(a.ndim, 3) + a.shape[3:]), RAISES
     yield "longer than memory", np.broadcast_to(np.zeros(1, a.dtype), (2**55 // a[0].size, *a.shape[1:])), RAISES
     yield "read-only", read_only(a), RAISES if written else ANY
+    yield "masked", np.ma.MaskedArray(a.copy()), RAISES
+    if a.ndim == 2:
+        yield "a matrix", np.asmatrix(a.copy()), RAISES
+    yield "a subclass that is an array", a.copy().view(Subclass), ANY
     yield "empty", np.zeros((0,) * a.ndim, a.dtype), ANY
     for axis in range(a.ndim):
         index = (slice(None),) * axis

@@ -25,6 +25,14 @@ bool is_number(py::handle x, const char* kind, bool python) {
   return !PyBool_Check(x.ptr()) && (python || py::isinstance(x, numpy_type(kind)));
 }
 
+// A NumPy array whose entries are its memory's and whose operators are those of arrays: no matrix, no masked array.
+bool is_plain(py::handle x) {
+  if (x.get_type().ptr() == reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_)) return true;
+  if (!py::isinstance<py::array>(x) || py::isinstance(x, numpy_type("matrix"))) return false;
+  const py::dict modules = py::module_::import("sys").attr("modules");
+  return !modules.contains("numpy.ma") || !py::isinstance(x, modules["numpy.ma"].attr("MaskedArray"));
+}
+
 const char* dtype_name(char type) {
   switch (type) {
     case 'f':
@@ -105,7 +113,7 @@ std::string dims_text(const std::vector<Factor>& factors) {
 }  // namespace
 
 char Door::type_of(const char* name, py::handle x, const char* allowed) const {
-  if (!py::isinstance<py::array>(x)) type_error(std::string(name) + " must be a NumPy array, got " + type_name(x));
+  if (!is_plain(x)) type_error(std::string(name) + " must be a NumPy array, got " + type_name(x));
   const char type = canonical(py::reinterpret_borrow<py::array>(x).dtype());
   if (type != '?' && std::strchr(allowed, type)) return type;
   std::string wanted;

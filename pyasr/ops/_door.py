@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from typing import Any, NoReturn
 
 import numpy as np
@@ -43,6 +44,14 @@ def _text(factors: list[tuple[str, str]]) -> str:
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
 
 
+def is_plain(x: Any) -> bool:
+    """x is a NumPy array whose entries are its memory's and whose operators are those of arrays."""
+    if type(x) is np.ndarray:
+        return True
+    masked = sys.modules.get("numpy.ma")  # who has a masked array has loaded it
+    return isinstance(x, np.ndarray) and not isinstance(x, (np.matrix, *((masked.MaskedArray,) if masked else ())))
+
+
 class Door:
     """Checks of one call of one op."""
 
@@ -66,7 +75,7 @@ class Door:
     def array(self, name: str, x: Any, dtypes: Any) -> np.ndarray:
         """x is a NumPy array of one of the dtypes, native-endian; shape and layout are not looked at."""
         allowed = (np.dtype(dtypes),) if not isinstance(dtypes, tuple) else dtypes
-        if not isinstance(x, np.ndarray):
+        if not is_plain(x):
             self.type_error(f"{name} must be a NumPy array, got {type(x).__name__}")
         if x.dtype not in allowed or not x.dtype.isnative:
             got = x.dtype.str if x.dtype.byteorder == ">" else x.dtype.name

@@ -5,6 +5,7 @@
 set(PYASR_CUDA_FAMILIES
   clip_sgd
   ctc
+  greedy
   softmax
 )
 if(PYASR_CUDA STREQUAL "OFF")

@@ -3,6 +3,7 @@
 # Without find_package(CUDAToolkit): that fails on a toolkit that came from PyPI wheels.
 # The families with kernels: csrc/cuda/<family>.cu and csrc/bind/cuda_<family>.cpp. The tests read this list too.
 set(PYASR_CUDA_FAMILIES
+  align
   clip_sgd
   ctc
   greedy

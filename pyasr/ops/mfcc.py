@@ -6,7 +6,7 @@ Over the wave, where an option asks for it: a floor under the logs relative to t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,18 +20,23 @@ NAN = ("raise", "propagate")
 WAVES = (np.dtype(np.int16), np.dtype(np.float32), np.dtype(np.float64))
 
 
+def check_plan(door: Door, plan: Any, threads: Any, nan: Any, first_frame: Any) -> None:
+    """Raise for what is no plan of the op, and for bad options of the call."""
+    if not isinstance(plan, MfccPlan):
+        door.type_error(f"plan must be an MfccPlan, got {type(plan).__name__}")
+    if plan.kind != door.op:
+        door.value_error(f"plan must be one for {door.op}, got one for {plan.kind}")
+    door.threads(threads)
+    door.choice("nan", nan, NAN)
+    door.integer("first_frame", first_frame, 0, 2**62)
+
+
 def check(
     op: str, wave: Any, plan: Any, out: Any, threads: Any, nan: Any = "raise", first_frame: Any = 0
 ) -> np.ndarray:
     """Raise for bad arguments; return the array to fill, [T, F] float32."""
     door = Door(op)
-    if not isinstance(plan, MfccPlan):
-        door.type_error(f"plan must be an MfccPlan, got {type(plan).__name__}")
-    if plan.kind != op:
-        door.value_error(f"plan must be one for {op}, got one for {plan.kind}")
-    door.threads(threads)
-    door.choice("nan", nan, NAN)
-    door.integer("first_frame", first_frame, 0, 2**62)
+    check_plan(door, plan, threads, nan, first_frame)
     door.array("wave", wave, WAVES)
     door.read("wave", wave, "N", wave.dtype)
     frames = plan.options.num_frames(wave.size)
@@ -60,17 +65,22 @@ def check_samples(
             continue
         bad = np.flatnonzero(~np.isfinite(part))
         if bad.size and nan == "raise":
-            door.value_error(f"{name} must be finite, got {float(part[bad[0]])!r} at {offset + begin + int(bad[0])}")
+            bad_sample(door, float(part[bad[0]]), offset + begin + int(bad[0]), options, name)
         good[bad] = True
         if good.all():
             continue
         first = int(np.flatnonzero(~good)[0])
-        value, at = float(part[first]), offset + begin + first
-        if options.scale is None:
-            door.value_error(
-                f"{name} must lie in [-1, 1], got {value!r} at {at}: pass scale=1 for samples at int16 scale"
-            )
-        door.value_error(f"{name} must lie within {limit!r} for scale={float(options.scale)!r}, got {value!r} at {at}")
+        bad_sample(door, float(part[first]), offset + begin + first, options, name)
+
+
+def bad_sample(door: Door, value: float, at: int, options: MfccOptions, name: str) -> NoReturn:
+    """Raise for a sample that is not finite or too large for its scale."""
+    if not np.isfinite(value):
+        door.value_error(f"{name} must be finite, got {value!r} at {at}")
+    if options.scale is None:
+        door.value_error(f"{name} must lie in [-1, 1], got {value!r} at {at}: pass scale=1 for samples at int16 scale")
+    limit = largest_sample(options)
+    door.value_error(f"{name} must lie within {limit!r} for scale={float(options.scale)!r}, got {value!r} at {at}")
 
 
 def log_of(x: np.ndarray, plan: MfccPlan) -> np.ndarray:

@@ -1,0 +1,171 @@
+// FFTs: any length made of 2, 3 and 5, in memory that the threads of a block share, and 16 points in registers.
+#pragma once
+#include "cuda/launch.cuh"
+
+namespace pyasr::cuda {
+namespace {
+
+template <class R>
+struct alignas(2 * sizeof(R)) Complex {
+  R r, i;
+};
+
+template <class R>
+__device__ Complex<R> operator+(Complex<R> a, Complex<R> b) {
+  return {a.r + b.r, a.i + b.i};
+}
+template <class R>
+__device__ Complex<R> operator-(Complex<R> a, Complex<R> b) {
+  return {a.r - b.r, a.i - b.i};
+}
+template <class R>
+__device__ Complex<R> operator*(Complex<R> a, R b) {
+  return {a.r * b, a.i * b};
+}
+template <class R>
+__device__ Complex<R> operator*(Complex<R> a, Complex<R> b) {
+  return {fma(a.r, b.r, -(a.i * b.i)), fma(a.r, b.i, a.i * b.r)};
+}
+template <class R>
+__device__ Complex<R> back(Complex<R> a) {  // times -i
+  return {a.i, -a.r};
+}
+
+// p[q] = sum over k of p[k] e^{-2 pi i k q / r}
+template <class R>
+__device__ void butterfly(Complex<R> (&p)[2]) {
+  const Complex<R> a = p[0];
+  p[0] = a + p[1];
+  p[1] = a - p[1];
+}
+template <class R>
+__device__ void butterfly(Complex<R> (&p)[3]) {
+  const Complex<R> sum = p[1] + p[2], t = p[0] - sum * R(0.5);
+  const Complex<R> u = back((p[1] - p[2]) * R(0.86602540378443864676));
+  p[0] = p[0] + sum;
+  p[1] = t + u;
+  p[2] = t - u;
+}
+template <class R>
+__device__ void butterfly(Complex<R> (&p)[4]) {
+  const Complex<R> s = p[0] + p[2], t = p[0] - p[2], u = p[1] + p[3], v = back(p[1] - p[3]);
+  p[0] = s + u;
+  p[1] = t + v;
+  p[2] = s - u;
+  p[3] = t - v;
+}
+template <class R>
+__device__ void butterfly(Complex<R> (&p)[5]) {
+  constexpr R c1 = R(0.30901699437494742410), c2 = R(-0.80901699437494742410);
+  constexpr R s1 = R(0.95105651629515357212), s2 = R(0.58778525229247312917);
+  const Complex<R> t1 = p[1] + p[4], t2 = p[2] + p[3], t3 = p[1] - p[4], t4 = p[2] - p[3];
+  const Complex<R> m1 = p[0] + t1 * c1 + t2 * c2, m2 = p[0] + t1 * c2 + t2 * c1;
+  const Complex<R> n1 = back(t3 * s1 + t4 * s2), n2 = back(t3 * s2 - t4 * s1);
+  p[0] = p[0] + t1 + t2;
+  p[1] = m1 + n1;
+  p[2] = m2 + n2;
+  p[3] = m2 - n2;
+  p[4] = m1 - n1;
+}
+template <class R>
+__device__ void butterfly(Complex<R> (&p)[8]) {
+  constexpr R h = R(0.70710678118654752440);
+  Complex<R> e[4] = {p[0], p[2], p[4], p[6]}, o[4] = {p[1], p[3], p[5], p[7]};
+  butterfly(e);
+  butterfly(o);
+  o[1] = Complex<R>{o[1].r + o[1].i, o[1].i - o[1].r} * h;
+  o[2] = back(o[2]);
+  o[3] = Complex<R>{o[3].i - o[3].r, -o[3].r - o[3].i} * h;
+#pragma unroll
+  for (int q = 0; q < 4; ++q) {
+    p[q] = e[q] + o[q];
+    p[q + 4] = e[q] - o[q];
+  }
+}
+// 4 times 4. 144 additions and 24 products: no table, all indices constants.
+__device__ inline void butterfly(Complex<float> (&p)[16]) {
+  constexpr float c = 0.92387953251128675613f, s = 0.38268343236508977173f, h = 0.70710678118654752440f;
+  Complex<float> u[4][4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    Complex<float> v[4] = {p[i], p[i + 4], p[i + 8], p[i + 12]};
+    butterfly(v);
+#pragma unroll
+    for (int q = 0; q < 4; ++q) u[q][i] = v[q];
+  }
+  // e^{-2 pi i q k / 16}
+  u[1][1] = u[1][1] * Complex<float>{c, -s};
+  u[1][2] = Complex<float>{u[1][2].r + u[1][2].i, u[1][2].i - u[1][2].r} * h;
+  u[1][3] = u[1][3] * Complex<float>{s, -c};
+  u[2][1] = Complex<float>{u[2][1].r + u[2][1].i, u[2][1].i - u[2][1].r} * h;
+  u[2][2] = back(u[2][2]);
+  u[2][3] = Complex<float>{u[2][3].i - u[2][3].r, -u[2][3].r - u[2][3].i} * h;
+  u[3][1] = u[3][1] * Complex<float>{s, -c};
+  u[3][2] = Complex<float>{u[3][2].i - u[3][2].r, -u[3][2].r - u[3][2].i} * h;
+  u[3][3] = u[3][3] * Complex<float>{-c, s};
+#pragma unroll
+  for (int q = 0; q < 4; ++q) {
+    butterfly(u[q]);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) p[q + 4 * k] = u[q][k];
+  }
+}
+
+template <int r, class R>
+__device__ void stage(Complex<R>* x,          // [n]
+                      int n, int m,           // blocks of m points
+                      const Complex<R>* w) {  // [m / r, r - 1]
+  const int q = m / r;
+  for (int b = static_cast<int>(threadIdx.x); b < n / r; b += static_cast<int>(blockDim.x)) {
+    const int j = b % q, at = b / q * m + j;
+    Complex<R> p[r];
+#pragma unroll
+    for (int k = 0; k < r; ++k) p[k] = x[at + k * q];
+    butterfly(p);
+    x[at] = p[0];
+#pragma unroll
+    for (int k = 1; k < r; ++k) x[at + k * q] = q == 1 ? p[k] : p[k] * w[j * (r - 1) + k - 1];
+  }
+}
+
+// In place by decimation in frequency: X[k] ends at order[k]. The threads of the block have met when it returns.
+template <class R>
+__device__ void fft(Complex<R>* x, int n, int stages, const int* radix, const Complex<R>* w) {
+  int m = n;
+  for (int s = 0; s < stages; ++s) {
+    const int r = radix[s];
+    switch (r) {
+      case 2:
+        stage<2>(x, n, m, w);
+        break;
+      case 3:
+        stage<3>(x, n, m, w);
+        break;
+      case 4:
+        stage<4>(x, n, m, w);
+        break;
+      case 5:
+        stage<5>(x, n, m, w);
+        break;
+      default:
+        stage<8>(x, n, m, w);
+    }
+    w += m / r * (r - 1);
+    m /= r;
+    PYASR_SYNC_BLOCK(401);
+  }
+}
+
+// |X[k]|^2 and |X[n - k]|^2, k <= n / 2, of the real signal whose even and odd samples, times 1/2, became a = Z[k] and
+// b = Z[n - k]; w = e^{-2 pi i k / 2n}.
+template <class R>
+__device__ void split(Complex<R> a, Complex<R> b, Complex<R> w, R& low, R& high) {
+  const R sr = a.r + b.r, si = a.i - b.i, dr = a.r - b.r, di = a.i + b.i;
+  const R gr = fma(di, w.r, dr * w.i), gi = fma(di, w.i, -(dr * w.r));
+  const R pr = sr + gr, pi = si + gi, qr = sr - gr, qi = si - gi;
+  low = fma(pr, pr, pi * pi);
+  high = fma(qr, qr, qi * qi);
+}
+
+}  // namespace
+}  // namespace pyasr::cuda

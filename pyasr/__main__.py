@@ -1,4 +1,4 @@
-"""`python -m pyasr` and the command `pyasr`. `info` works with NumPy alone; the other commands need the extra "train"."""
+"""`python -m pyasr` and the command `pyasr`. `info` and `bench` work with NumPy alone; the others need the extra "train"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     # Before NumPy is loaded, and whatever is there: with more threads its BLAS sums in another order, so a run would end with
     # other bits. Its products are the small part here, and its threads would spin beside the kernels'.
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    if argv[:1] != ["bench"]:  # which compares with a reference that would be slow
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
     # The shell of a script starts background jobs with Ctrl-C ignored; `kill -INT`, by which batch systems ask a training to
     # save itself, would do nothing.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -48,6 +49,10 @@ def _run(argv: list[str]) -> int:
         from pyasr import info
 
         return info.main(argv[1:])
+    if argv[:1] == ["bench"]:
+        from pyasr.bench import command
+
+        return command.main(argv[1:])
     try:
         with _ended_by_interrupts():
             from pyasr import cli
@@ -55,7 +60,7 @@ def _run(argv: list[str]) -> int:
         if e.name != "click":
             raise
         print('pyasr: click is not installed: pip install "pyasr-kernels[train]"', file=sys.stderr)
-        print("pyasr: `pyasr info` works without it", file=sys.stderr)
+        print("pyasr: `pyasr info` and `pyasr bench` work without it", file=sys.stderr)
         return 2
     return cli.main(argv)
 

@@ -77,7 +77,7 @@ def collect() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "instruction sets": {
             "built": [] if cpu is None else list(cpu.isas()),
             "supported here": [] if cpu is None else [isa for isa, ok in cpu.isas().items() if ok],
@@ -93,7 +93,7 @@ def collect() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         with open("/proc/cpuinfo") as f:
             for line in f:

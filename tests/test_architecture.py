@@ -28,7 +28,7 @@ ROOMS = {
     "training": ("train hessian_free checkpoint runs recognizer distributed", "ops functions layers models data"),
     "compat": ("compat", "ops functions layers data"),
     "exchange": ("onnx", "ops functions layers"),
-    "command": ("cli __main__ info", "ops functions layers models data training compat"),
+    "command": ("cli __main__ info bench", "ops functions layers models data training compat"),
 }
 ROOM_OF = {module: room for room, (modules, _) in ROOMS.items() for module in modules.split()}
 # Names in a native module that are not rows: what `pyasr info` asks, and the C entry points.

@@ -305,7 +305,7 @@ def test_damaged_metrics_are_named(ctc, tmp_path, capsys, content, message):
 
 # ---- what commands have in common
 
-COMMANDS = ("train", "evaluate", "transcribe", "features", "download", "plot", "info")
+COMMANDS = ("train", "evaluate", "transcribe", "features", "download", "plot", "info", "bench")
 
 
 def test_what_is_printed_to_try_next_can_be_pasted(ctc, spelled, tmp_path, monkeypatch, capsys):

@@ -47,5 +47,14 @@ def info(arguments: tuple[str, ...]) -> int:
     return module.main(arguments)
 
 
-for one in (_train.train, _use.evaluate, _use.transcribe, _features.features, _data.download, _data.plot, info):
+@click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> int:
+    """Check the kernels of a GPU (or a CPU) against their reference and time them. Works without the extra."""
+    from pyasr.bench import command as module
+
+    return module.main(arguments)
+
+
+for one in (_train.train, _use.evaluate, _use.transcribe, _features.features, _data.download, _data.plot, info, bench):
     command.add_command(one)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -34,15 +33,26 @@ def relative_error(got: np.ndarray, want: np.ndarray) -> float:
     return error if np.isfinite(error) else np.inf  # max() would pass a NaN over
 
 
+def copied(ops: Any, x: Any) -> Any:
+    """x with every array in it, also within tuples, lists and dicts, as a fresh array of a column; the rest as it is."""
+    if isinstance(x, np.ndarray):
+        return x.copy() if ops.xp is np else ops.xp.asarray(x.copy())
+    if isinstance(x, (tuple, list)) and type(x) in (tuple, list):
+        return type(x)(copied(ops, part) for part in x)
+    if type(x) is dict:
+        return {key: copied(ops, part) for key, part in x.items()}
+    return x
+
+
+def arguments_for(row: Row, ops: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Arguments of a row as its example gives them, for a column: copies, and a `saved` of the column's own."""
+    args, kwargs = copied(ops, (args, kwargs))
+    return (args if row.prepare is None else row.prepare(ops, args)), kwargs
+
+
 def prepared(row: Row, column: str, size: Any, dtype: str, seed: int = 0) -> tuple[tuple, dict]:
     """Fresh example arguments of a row for a column."""
-    args, kwargs = row.example(np.random.default_rng(seed), size, np.dtype(dtype))
-    args, kwargs = copy.deepcopy((args, kwargs))
-    ops = backend(column)
-    if ops.xp is not np:
-        args = tuple(ops.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in args)
-        kwargs = {k: ops.xp.asarray(a) if isinstance(a, np.ndarray) else a for k, a in kwargs.items()}
-    return (args if row.prepare is None else row.prepare(ops, args)), kwargs
+    return arguments_for(row, backend(column), *row.example(np.random.default_rng(seed), size, np.dtype(dtype)))
 
 
 def worst_error(row: Row, column: str, size: Any, dtype: str) -> float:

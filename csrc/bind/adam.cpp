@@ -1,7 +1,6 @@
 #include "pyasr/adam.hpp"
 
 #include <cmath>
-#include <limits>
 
 #include "bind/function.hpp"
 #include "bind/update.hpp"
@@ -25,7 +24,7 @@ py::object adam(py::handle value, py::handle grad, py::handle mean, py::handle s
   rule.beta2 = door.real_in("beta2", beta2, 0, 1);
   if (rule.beta1 == 1) door.value_error("beta1 must be below 1, got 1.0");
   if (rule.beta2 == 1) door.value_error("beta2 must be below 1, got 1.0");
-  rule.eps = door.real_in("eps", eps, 0, std::numeric_limits<double>::max());
+  rule.eps = door.factor("eps", eps, 0);
   rule.unbias1 = 1 / (1 - std::pow(rule.beta1, count));
   rule.unbias2 = 1 / std::sqrt(1 - std::pow(rule.beta2, count));
   return door.run(*kernels().adam, rule, value, grad,

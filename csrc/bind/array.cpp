@@ -15,6 +15,13 @@ bool is_text(py::handle x, const char* text) {
   return PyUnicode_Check(x.ptr()) && PyUnicode_CompareWithASCIIString(x.ptr(), text) == 0;
 }
 
+bool is_plain(py::handle x) {
+  if (x.get_type().ptr() == reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_)) return true;
+  if (!py::isinstance<py::array>(x) || py::isinstance(x, py::module_::import("numpy").attr("matrix"))) return false;
+  const py::dict modules = py::module_::import("sys").attr("modules");
+  return !modules.contains("numpy.ma") || !py::isinstance(x, modules["numpy.ma"].attr("MaskedArray"));
+}
+
 namespace {
 
 // numpy.<name>, such as "integer", the parent of NumPy's integer scalars
@@ -23,14 +30,6 @@ py::object numpy_type(const char* name) { return py::module_::import("numpy").at
 // A Python number of that kind or a NumPy scalar; bool is neither.
 bool is_number(py::handle x, const char* kind, bool python) {
   return !PyBool_Check(x.ptr()) && (python || py::isinstance(x, numpy_type(kind)));
-}
-
-// A NumPy array whose entries are its memory's and whose operators are those of arrays: no matrix, no masked array.
-bool is_plain(py::handle x) {
-  if (x.get_type().ptr() == reinterpret_cast<PyObject*>(py::detail::npy_api::get().PyArray_Type_)) return true;
-  if (!py::isinstance<py::array>(x) || py::isinstance(x, numpy_type("matrix"))) return false;
-  const py::dict modules = py::module_::import("sys").attr("modules");
-  return !modules.contains("numpy.ma") || !py::isinstance(x, modules["numpy.ma"].attr("MaskedArray"));
 }
 
 const char* dtype_name(char type) {

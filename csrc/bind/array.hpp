@@ -22,7 +22,10 @@ namespace pyasr::bind {
 
 namespace py = pybind11;
 
-std::string type_name(py::handle x);           // the name of x's class
+std::string type_name(py::handle x);  // the name of x's class
+// x is a NumPy array whose entries are its memory's and whose operators are those of arrays: no matrix, no masked
+// array.
+bool is_plain(py::handle x);
 bool is_text(py::handle x, const char* text);  // x is a str equal to the ASCII text
 
 class Door {

@@ -20,7 +20,7 @@ Runtime runtime_for(runtime::Call& call, int threads) {
 double clip_sgd_f32(float* value, const float* grad, float* buffer, std::size_t n, double lr, double momentum,
                     double weight_decay, double clip_norm, int threads) {
   if ((n && (!value || !grad)) || (momentum != 0 && !buffer)) return -1;
-  UpdatePiece<float> all{value, grad, {buffer}, nullptr, n, 1, n, lr, weight_decay, 0, HUGE_VAL, 0, 0};
+  UpdatePiece<float> all{value, grad, {buffer}, nullptr, n, 1, n, lr, weight_decay, 0, HUGE_VAL, 0, 0, 0};
   UpdateArgs<float> args{&all, 1, {}};
   args.options.grad_scale = 1;
   args.options.limit = clip_norm;

@@ -17,11 +17,11 @@ py::object clip_sgd(py::handle value, py::handle grad, py::handle lr, py::handle
                     py::handle average_decay, py::handle segments, py::handle threads) {
   UpdateDoor door("clip_sgd", value);
   door.common({lr, weight_decay, clip, eps, grad_scale, nonfinite, sum_squares, average_decay, threads, "eps",
-               std::numeric_limits<double>::max()},
+               UpdateDoor::largest},
               decoupled, l1, proximal);
   ClipSgdRule rule{};
-  rule.momentum = door.real_in("momentum", momentum, 0, std::numeric_limits<double>::max());
-  rule.dampening = door.real("dampening", dampening);
+  rule.momentum = door.factor("momentum", momentum, 0);
+  rule.dampening = door.factor("dampening", dampening);
   rule.nesterov = door.boolean("nesterov", nesterov);
   rule.first = !step.is_none() && door.integer_in("step", step, 0, std::numeric_limits<std::int64_t>::max()) == 0;
   if (rule.nesterov && (rule.momentum == 0 || rule.dampening != 0))

@@ -1,7 +1,5 @@
 #include "pyasr/rmsprop.hpp"
 
-#include <limits>
-
 #include "bind/function.hpp"
 #include "bind/update.hpp"
 
@@ -19,8 +17,8 @@ py::object rmsprop(py::handle value, py::handle grad, py::handle square, py::han
   door.common({lr, weight_decay, clip, clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads});
   RmspropRule rule{};
   rule.alpha = door.real_in("alpha", alpha, 0, 1);
-  rule.eps = door.real_in("eps", eps, 0, std::numeric_limits<double>::max());
-  rule.momentum = door.real_in("momentum", momentum, 0, std::numeric_limits<double>::max());
+  rule.eps = door.factor("eps", eps, 0);
+  rule.momentum = door.factor("momentum", momentum, 0);
   door.needs_buffer = rule.momentum != 0 && buffer.is_none();
   return door.run(*kernels().rmsprop, rule, value, grad,
                   {{"square", square, false}, {"buffer", buffer}, {"mean", mean}}, average, segments);

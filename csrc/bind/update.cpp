@@ -7,8 +7,6 @@
 namespace pyasr::bind {
 namespace {
 
-constexpr double most_real = std::numeric_limits<double>::max();
-
 std::string repr_text(py::handle x) { return py::cast<std::string>(py::repr(x)); }
 std::string repr_text(double x) { return repr_text(py::float_(x)); }
 
@@ -53,7 +51,7 @@ std::vector<Segment> parse_segments(const Door& door, py::handle x, std::int64_t
     if (s.rows < 0 || s.columns < 0 || __builtin_mul_overflow(s.rows, s.columns, &product) || product != s.length)
       door.value_error(name() + "have rows * columns = length = " + std::to_string(s.length) + ", got " +
                        std::to_string(s.rows) + " * " + std::to_string(s.columns));
-    if (!(s.lr >= 0 && s.lr <= most_real && s.decay >= 0 && s.decay <= most_real))
+    if (!(s.lr >= 0 && s.lr <= UpdateDoor::largest && s.decay >= 0 && s.decay <= UpdateDoor::largest))
       door.value_error(name() + "have finite factors of at least 0, got lr " + repr_text(s.lr) + " and decay " +
                        repr_text(s.decay));
     if (s.group < 0 || s.group >= count)
@@ -68,8 +66,7 @@ std::vector<Segment> parse_segments(const Door& door, py::handle x, std::int64_t
 template <class T>
 T* list_item(const Door& door, const char* name, std::size_t i, py::handle x, py::handle value, bool writes) {
   const auto a = py::reinterpret_borrow<py::array>(x);
-  if (!py::isinstance<py::array>(x) || a.dtype().char_() != (sizeof(T) == 4 ? 'f' : 'd') ||
-      a.dtype().byteorder() != '=')
+  if (!is_plain(x) || a.dtype().char_() != (sizeof(T) == 4 ? 'f' : 'd') || a.dtype().byteorder() != '=')
     door.type_of(item_name(name, i).c_str(), x, sizeof(T) == 4 ? "f" : "d");
   const auto like = py::reinterpret_borrow<py::array>(value);
   if (!(a.ndim() == like.ndim() && std::equal(a.shape(), a.shape() + a.ndim(), like.shape())))
@@ -98,20 +95,24 @@ void UpdateDoor::common(const Common& c, py::handle decoupled, py::handle l1, py
                         py::isinstance(c.sum_squares, py::module_::import("numpy").attr("floating"));
     const double sum = number ? PyFloat_AsDouble(c.sum_squares.ptr()) : 0;
     options_.known = true;  // NaN and infinity: that is a gradient of such entries
-    options_.sum_squares =
-        std::isnan(sum) || sum == HUGE_VAL ? sum : real_in("sum_squares", c.sum_squares, 0, most_real);
+    options_.sum_squares = std::isnan(sum) || sum == HUGE_VAL ? sum : real_in("sum_squares", c.sum_squares, 0, largest);
   }
-  lr_ = real("lr", c.lr);
-  weight_decay_ = real_in("weight_decay", c.weight_decay, 0, c.most_decay);
-  if (l1) l1_ = real_in("l1", l1, 0, most_real);
+  lr_ = factor("lr", c.lr);
+  weight_decay_ = factor("weight_decay", c.weight_decay, 0, c.most_decay);
+  if (l1) l1_ = factor("l1", l1, 0);
   options_.decoupled = boolean("decoupled", decoupled);
   options_.proximal = boolean("proximal", proximal);
   parse_clip(c.clip);
-  options_.eps = real_in(c.eps_name, c.eps, 0, most_real);
-  options_.grad_scale = real("grad_scale", c.grad_scale);
+  options_.eps = real_in(c.eps_name, c.eps, 0, largest);
+  options_.grad_scale = factor("grad_scale", c.grad_scale);
   options_.nonfinite = static_cast<NonFinite>(choice("nonfinite", c.nonfinite, {"skip", "raise", "propagate"}));
   options_.average_decay = real_in("average_decay", c.average_decay, 0, 1);
   asked_ = c.threads.is_none() ? 0 : threads(c.threads);
+}
+
+double UpdateDoor::fit(const std::string& name, double x) const {
+  if (std::fabs(x) <= (is_double_ ? largest : static_cast<double>(std::numeric_limits<float>::max()))) return x;
+  value_error(name + " must fit into " + (is_double_ ? "float64" : "float32") + ", got " + repr_text(x));
 }
 
 void UpdateDoor::parse_clip(py::handle clip) {
@@ -137,12 +138,12 @@ void UpdateDoor::parse_clip(py::handle clip) {
   }
   if (n != (options_.clip == Clip::max_change ? 3 : 2))
     type_error(wanted("\"" + py::cast<std::string>(kind) + "\" and " + std::to_string(n - 1) + " more"));
-  const double limit = real_in("clip[1]", first, 0, most_real);
+  const double limit = real_in("clip[1]", first, 0, largest);
   if (options_.clip == Clip::value)
     value_limit_ = limit;
   else
     options_.limit = limit;
-  if (second) options_.total = real_in("clip[2]", second, 0, most_real);
+  if (second) options_.total = real_in("clip[2]", second, 0, largest);
 }
 
 template <class T>
@@ -150,6 +151,7 @@ std::vector<UpdatePiece<T>> UpdateDoor::listed(py::handle value, py::handle grad
   struct Span {
     const char *begin, *end, *name;
     std::size_t i;
+    bool writes;
   };
   const std::size_t count = length_of(value);
   std::vector<UpdatePiece<T>> found(count);
@@ -166,7 +168,8 @@ std::vector<UpdatePiece<T>> UpdateDoor::listed(py::handle value, py::handle grad
       T* const p = list_item<T>(*this, name, i, x, item_of(value, i), writes);
       take(found[i], p, x);
       if (found[i].n)
-        spans.push_back({reinterpret_cast<const char*>(p), reinterpret_cast<const char*>(p + found[i].n), name, i});
+        spans.push_back(
+            {reinterpret_cast<const char*>(p), reinterpret_cast<const char*>(p + found[i].n), name, i, writes});
     }
   };
   each("value", value, true, [](UpdatePiece<T>& piece, T* p, py::handle x) {
@@ -184,12 +187,35 @@ std::vector<UpdatePiece<T>> UpdateDoor::listed(py::handle value, py::handle grad
       each(states[k].name, states[k].x, true, [&](UpdatePiece<T>& piece, T* p, py::handle) {
         (k + 1 < states.size() ? piece.state[k] : piece.average) = p;
       });
-  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
-  for (std::size_t i = 1; i < spans.size(); ++i)
-    if (spans[i].begin < spans[i - 1].end)
-      value_error(item_name(spans[i - 1].name, spans[i - 1].i) + " and " + item_name(spans[i].name, spans[i].i) +
-                  " must not share memory");
+  std::stable_sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.begin < b.begin; });
+  const Span *furthest = nullptr, *written = nullptr;  // so far: what reaches furthest, and of what is written
+  for (const Span& s : spans) {  // what is written, all but the gradients, shares no memory with anything
+    const Span* const before = s.writes ? furthest : written;
+    if (before && s.begin < before->end)
+      value_error(item_name(before->name, before->i) + " and " + item_name(s.name, s.i) + " must not share memory");
+    if (!furthest || furthest->end < s.end) furthest = &s;
+    if (s.writes) written = &s;
+  }
   return found;
+}
+
+// The options times the piece's factors. `segment` is its number, or -1.
+template <class T>
+void UpdateDoor::finish(UpdatePiece<T>& p, long segment) const {
+  constexpr auto most = static_cast<double>(std::numeric_limits<T>::max());
+  const auto fit_all = [&](const char* name, double x) {  // names are put together only when they are needed
+    if (!(std::fabs(x) <= most))
+      fit(name + (segment < 0 ? std::string() : " of " + item_name("segments", static_cast<std::size_t>(segment))), x);
+    return x;
+  };
+  p.lr = fit_all("lr", lr_ * p.lr);
+  const double decay = p.decay;
+  p.decay = fit_all("weight_decay", weight_decay_ * decay);
+  p.l1 = fit_all("l1", l1_ * decay);
+  if (options_.decoupled) fit_all("lr * weight_decay", p.lr * p.decay);
+  if (!p.n) p.rows = p.columns = 0;  // one side of nothing may be longer than memory
+  const auto d = static_cast<double>(root_of_ ? root_of_ : static_cast<std::int64_t>(std::max<std::size_t>(p.n, 1)));
+  p.limit = root_of_ < 0 ? value_limit_ : 1 / std::sqrt(d);
 }
 
 template <class T>
@@ -240,13 +266,7 @@ std::vector<UpdatePiece<T>> UpdateDoor::pieces(py::handle value, py::handle grad
         value_error("sum_squares must be None where segments have several groups, got a number");
     }
   }
-  for (UpdatePiece<T>& p : found) {
-    p.lr *= lr_;
-    p.l1 = p.decay * l1_;
-    p.decay *= weight_decay_;
-    const auto d = static_cast<double>(root_of_ ? root_of_ : static_cast<std::int64_t>(std::max<std::size_t>(p.n, 1)));
-    p.limit = root_of_ < 0 ? value_limit_ : 1 / std::sqrt(d);
-  }
+  for (std::size_t i = 0; i < found.size(); ++i) finish(found[i], segments.is_none() ? -1 : static_cast<long>(i));
   if (needs_buffer) value_error("momentum needs a buffer, got None");
   return found;
 }

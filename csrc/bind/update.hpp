@@ -1,6 +1,7 @@
 // The door of clip_sgd, adam and rmsprop: their common arguments, and the arrays cut into pieces. The words are those
-// of pyasr/ops/_update.py.
+// of pyasr/ops/_update_door.py.
 #pragma once
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,11 @@ class UpdateDoor : public Door {
     double most_decay = 1e6;  // of rules that square the gradient, which float32 could not hold
   };
   void common(const Common& c, py::handle decoupled = Py_False, py::handle l1 = {}, py::handle proximal = Py_False);
+  // low <= x <= high, a number that is multiplied with entries: the type of value holds it.
+  double factor(const char* name, py::handle x, double low = -largest, double high = largest) const {
+    return fit(name, real_in(name, x, low, high));
+  }
+  static constexpr double largest = std::numeric_limits<double>::max();
 
   struct State {
     const char* name;
@@ -37,9 +43,12 @@ class UpdateDoor : public Door {
 
  private:
   void parse_clip(py::handle clip);
+  double fit(const std::string& name, double x) const;
   template <class T>
   std::vector<UpdatePiece<T>> pieces(py::handle value, py::handle grad, const std::vector<State>& states,
                                      py::handle average, py::handle segments);
+  template <class T>
+  void finish(UpdatePiece<T>& piece, long segment) const;
   template <class T>
   std::vector<UpdatePiece<T>> listed(py::handle value, py::handle grad, const std::vector<State>& states);
   py::object step_info(const UpdateResult& r) const;

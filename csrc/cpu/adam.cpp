@@ -16,7 +16,7 @@ struct AdamStep {
   template <class V, class T>
   PYASR_INLINE V step(V g, V* v, const T* r) {
     v[0] += r[0] * (g - v[0]);
-    v[1] = r[1] * v[1] + r[2] * (g * g);
+    v[1] = r[1] * v[1] + r[2] * g * g;
     V square = v[1];
     if constexpr (Largest) square = v[2] = v[1] < v[2] ? v[2] : v[1];
     return v[0] * r[3] / (vsqrt(square) * r[4] + r[5]);

@@ -26,8 +26,8 @@ struct SgdStep {
 };
 
 template <class T, bool L1>
-BlockFn<T> choose(bool momentum, const ClipSgdRule& r) {
-  if (!momentum) return update_block<T, SgdStep<false, false, false, L1>>;
+BlockFn<T> choose(const ClipSgdRule& r) {
+  if (r.momentum == 0) return update_block<T, SgdStep<false, false, false, L1>>;
   if (r.first)
     return r.nesterov ? update_block<T, SgdStep<true, true, true, L1>>
                       : update_block<T, SgdStep<true, false, true, L1>>;
@@ -38,10 +38,9 @@ BlockFn<T> choose(bool momentum, const ClipSgdRule& r) {
 template <class T>
 UpdateResult run(const UpdateArgs<T>& a, const ClipSgdRule& r, void* workspace, const Runtime& runtime) noexcept {
   const double numbers[6] = {r.momentum, 1 - r.dampening};
-  const bool momentum = a.count && a.pieces[0].state[0];
   bool l1 = false;
   for (std::size_t i = 0; i < a.count; ++i) l1 |= !a.options.proximal && a.pieces[i].l1 != 0;
-  return run_update(a, l1 ? choose<T, true>(momentum, r) : choose<T, false>(momentum, r), numbers, workspace, runtime);
+  return run_update(a, l1 ? choose<T, true>(r) : choose<T, false>(r), numbers, workspace, runtime);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ struct RmspropStep {
   static constexpr bool l1 = false;
   template <class V, class T>
   PYASR_INLINE V step(V g, V* v, const T* r) {
-    v[0] = r[0] * v[0] + r[1] * (g * g);
+    v[0] = r[0] * v[0] + r[1] * g * g;
     V power = v[0];
     if constexpr (Mean) {
       V& mean = v[1 + Momentum];
@@ -31,7 +31,7 @@ struct RmspropStep {
 template <class T>
 UpdateResult run(const UpdateArgs<T>& a, const RmspropRule& r, void* workspace, const Runtime& runtime) noexcept {
   const double numbers[6] = {r.alpha, 1 - r.alpha, r.eps, r.momentum};
-  const bool momentum = a.count && a.pieces[0].state[1], mean = a.count && a.pieces[0].state[2];
+  const bool momentum = r.momentum != 0, mean = a.count && a.pieces[0].state[2];
   const BlockFn<T> fn =
       momentum ? (mean ? update_block<T, RmspropStep<true, true>> : update_block<T, RmspropStep<true, false>>)
                : (mean ? update_block<T, RmspropStep<false, true>> : update_block<T, RmspropStep<false, false>>);

@@ -89,7 +89,7 @@ std::size_t blocks_of(const UpdatePiece<T>& p) {
 }
 
 // A sum per block, another for max_change, the piece of the block, per piece its norm, its factor and its change, per
-// row its factor.
+// row its factor and its norm, or per group of norms their sum.
 template <class T>
 std::size_t workspace_bytes(const UpdateArgs<T>& a) noexcept {
   std::size_t blocks = 0, rows = 0;
@@ -97,7 +97,8 @@ std::size_t workspace_bytes(const UpdateArgs<T>& a) noexcept {
     blocks += blocks_of(a.pieces[i]);
     rows += a.pieces[i].rows;
   }
-  return (3 * blocks + 3 * a.count + (a.options.clip == Clip::adaptive ? 2 * rows : 0)) * sizeof(double);
+  const std::size_t more = a.options.clip == Clip::adaptive ? 2 * rows : a.options.clip == Clip::norm ? 2 * a.count : 0;
+  return (3 * blocks + 3 * a.count + more) * sizeof(double);
 }
 
 template <class T>
@@ -110,12 +111,14 @@ struct Updater {
   long blocks = 0;
   std::size_t* owner;  // the piece of a block
   double *part, *change_part, *norm, *factor, *change, *row_factor, *row_norm;
+  Joined* groups;
 
   Updater(const UpdateArgs<T>& args, BlockFn<T> function, const double* numbers, void* workspace, const Runtime& rt)
       : a(args), fn(function), rule(numbers), runtime(rt) {
     std::size_t rows = 0;
     for (std::size_t i = 0; i < a.count; ++i) {
       a.pieces[i].first = static_cast<std::size_t>(blocks);
+      a.pieces[i].first_row = rows;
       blocks += static_cast<long>(blocks_of(a.pieces[i]));
       rows += a.pieces[i].rows;
     }
@@ -127,8 +130,9 @@ struct Updater {
     norm = change_part + 2 * blocks;
     factor = norm + a.count;
     change = factor + a.count;
-    row_factor = change + a.count;  // those of piece i begin at rows_before(i)
+    row_factor = change + a.count;
     row_norm = row_factor + rows;
+    groups = reinterpret_cast<Joined*>(row_factor);  // no way of clipping needs both
     for (std::size_t i = 0; i < a.count; ++i) factor[i] = change[i] = 1;
   }
 
@@ -140,11 +144,6 @@ struct Updater {
     const UpdatePiece<T>& p = a.pieces[i];
     const std::size_t at = (static_cast<std::size_t>(b) - p.first) * block, left = p.n - at;
     return {i, at, left < block ? left : block};
-  }
-  std::size_t rows_before(std::size_t piece) const {
-    std::size_t rows = 0;
-    for (std::size_t i = 0; i < piece; ++i) rows += a.pieces[i].rows;
-    return rows;
   }
 
   // The norm of every piece from sums of squares per block, of which `again(block, unit)` gives scaled ones.
@@ -173,18 +172,46 @@ struct Updater {
     return sum_squares_block(a.pieces[w.piece].grad + w.at, w.n);
   }
 
+  // Whether an entry of grad_scale * grad is beyond T: its norm may be so without that.
+  bool overflows(double of_norm) const {
+    if (!(of_norm > (sizeof(T) == 4 ? __FLT_MAX__ : __DBL_MAX__) / 2)) return false;
+    T largest = 0;
+    for (std::size_t i = 0; i < a.count; ++i)
+      for (std::size_t k = 0; k < a.pieces[i].n; ++k) {
+        const T x = a.pieces[i].grad[k], size = x < 0 ? -x : x;
+        largest = size > largest ? size : largest;
+      }
+    return !finite(static_cast<double>(largest * static_cast<T>(o.grad_scale)));
+  }
+
+  // All but the scale, which apply() takes.
   Steps<T> steps_of(std::size_t piece) const {
     const UpdatePiece<T>& p = a.pieces[piece];
     Steps<T> s{};
-    s.scale = static_cast<T>(factor[piece] * o.grad_scale);
     s.limit = static_cast<T>(p.limit);
     s.lr = static_cast<T>(p.lr * change[piece]);
     s.keep = 1;
-    s.shrink = static_cast<T>(o.decoupled ? p.lr * p.decay : 0);
+    s.shrink = static_cast<T>(o.decoupled ? p.lr * p.decay * change[piece] : 0);
     s.decay = static_cast<T>(o.decoupled ? 0 : p.decay);
     s.l1 = static_cast<T>(o.proximal ? 0 : p.l1);
     for (int i = 0; i < 6; ++i) s.rule[i] = static_cast<T>(rule[i]);
     return s;
+  }
+
+  // The rule on n entries. A scale that T holds with few bits, or not at all, is applied in float64, to a copy.
+  void apply(T* value, const T* grad, T* const* state, std::size_t n, Steps<T>& s, double scale) const {
+    constexpr double normal = sizeof(T) == 4 ? __FLT_MIN__ : __DBL_MIN__;
+    s.scale = static_cast<T>(scale);
+    if (!(scale != 0 && __builtin_fabs(scale) < normal)) return fn(value, grad, state, n, s);
+    constexpr std::size_t some = 512;
+    T scaled[some], *states[update_states];
+    s.scale = 1;
+    for (std::size_t i = 0; i < n; i += some) {
+      const std::size_t now = n - i < some ? n - i : some;
+      for (std::size_t j = 0; j < now; ++j) scaled[j] = static_cast<T>(scale * static_cast<double>(grad[i + j]));
+      for (int k = 0; k < update_states; ++k) states[k] = state[k] ? state[k] + i : nullptr;
+      fn(value + i, scaled, states, now, s);
+    }
   }
 
   // The sum of squares of the steps of a block, lr apart: it is taken from zero with a rate of -1, beside the arrays.
@@ -194,8 +221,9 @@ struct Updater {
     const Place w = place(b);
     const UpdatePiece<T>& p = a.pieces[w.piece];
     Steps<T> s = steps_of(w.piece);
-    s.keep = s.shrink = 0;
+    s.keep = 0;
     s.lr = -1;
+    s.shrink = static_cast<T>(o.decoupled ? -p.decay : 0);
     double total = 0;
     for (std::size_t i = 0; i < w.n; i += some) {
       const std::size_t n = w.n - i < some ? w.n - i : some, at = w.at + i;
@@ -206,7 +234,7 @@ struct Updater {
           for (std::size_t j = 0; j < n; ++j) states[k][j] = p.state[k][at + j];
       }
       for (std::size_t j = 0; j < n; ++j) scratch[0][j] = p.value[at + j];
-      fn(scratch[0], p.grad + at, states, n, s);
+      apply(scratch[0], p.grad + at, states, n, s, o.grad_scale);
       total += sum_squares_scaled(scratch[0], n, unit);
     }
     return total;
@@ -216,36 +244,29 @@ struct Updater {
   double clip_rows() {
     constexpr double least = 1e-3;
     double scale = 1;
-    std::size_t before = 0;
-    for (std::size_t i = 0; i < a.count; before += a.pieces[i].rows, ++i) {
+    for (std::size_t i = 0; i < a.count; ++i) {
       const UpdatePiece<T>& p = a.pieces[i];
       parallel_for(runtime, static_cast<long>(p.rows), [&](long r, int) {
-        const std::size_t at = static_cast<std::size_t>(r) * p.columns, k = before + static_cast<std::size_t>(r);
+        const std::size_t at = static_cast<std::size_t>(r) * p.columns, k = p.first_row + static_cast<std::size_t>(r);
         const double weights = norm_of_row(p.value + at, p.columns);
         row_norm[k] = norm_of_row(p.grad + at, p.columns) * __builtin_fabs(o.grad_scale);
         row_factor[k] = above(o.limit * (weights < least ? least : weights), row_norm[k]);
       });
-      norm[i] = norm_of_norms(row_norm + before, p.rows, [](std::size_t) { return true; });
+      norm[i] = norm_of_norms(row_norm + p.first_row, p.rows);
+      for (std::size_t r = 0; r < p.rows; ++r) lower(scale, row_factor[p.first_row + r]);
     }
-    for (std::size_t k = 0; k < before; ++k) lower(scale, row_factor[k]);
     return scale;
   }
 
   double clip_norms(double total) {
     double scale = 1;
+    for (std::size_t i = 0; i < a.count; ++i) groups[i] = {0, 0};
+    if (!o.known) join_norms(norm, a.count, groups, [&](std::size_t i) { return a.pieces[i].group; });
     for (std::size_t i = 0; i < a.count; ++i) {
-      const std::int64_t id = a.pieces[i].group;
-      std::size_t leader = 0;
-      while (a.pieces[leader].group != id) ++leader;
-      if (leader == i) {
-        const double n =
-            o.known ? total : norm_of_norms(norm, a.count, [&](std::size_t k) { return a.pieces[k].group == id; });
-        // eps = 0: a norm at or below the limit is left alone, bit for bit; so is a zero gradient.
-        factor[i] = n != n ? n : above(o.limit, n + o.eps);
-        lower(scale, factor[i]);
-      } else {
-        factor[i] = factor[leader];
-      }
+      const double n = o.known ? total : groups[a.pieces[i].group].norm();
+      // eps = 0: a norm at or below the limit is left alone, bit for bit; so is a zero gradient.
+      factor[i] = n != n ? n : above(o.limit, n + o.eps);
+      lower(scale, factor[i]);
     }
     return scale;
   }
@@ -258,7 +279,7 @@ struct Updater {
       factor[i] = c * change[i];
       change[i] = c;
     }
-    const double all = above(o.total, norm_of_norms(factor, a.count, [](std::size_t) { return true; }));
+    const double all = above(o.total, norm_of_norms(factor, a.count));
     for (std::size_t i = 0; i < a.count; ++i) {
       factor[i] = 1;
       change[i] *= all;
@@ -272,21 +293,20 @@ struct Updater {
     const UpdatePiece<T>& p = a.pieces[w.piece];
     Steps<T> s = steps_of(w.piece);
     T* const value = p.value + w.at;
-    const auto run = [&](std::size_t from, std::size_t n) {
+    const auto run = [&](std::size_t from, std::size_t n, double scale) {
       T* states[update_states];
       for (int k = 0; k < update_states; ++k) states[k] = p.state[k] ? p.state[k] + from : nullptr;
-      fn(p.value + from, p.grad + from, states, n, s);
+      apply(p.value + from, p.grad + from, states, n, s, scale);
     };
     if (o.clip == Clip::adaptive) {
-      const double* const factors = row_factor + rows_before(w.piece);
+      const double* const factors = row_factor + p.first_row;
       for (std::size_t from = w.at, end = w.at + w.n; from < end;) {
         const std::size_t row = from / p.columns, stop = (row + 1) * p.columns, to = stop < end ? stop : end;
-        s.scale = static_cast<T>(factors[row] * o.grad_scale);
-        run(from, to - from);
+        run(from, to - from, factors[row] * o.grad_scale);
         from = to;
       }
     } else {
-      run(w.at, w.n);
+      run(w.at, w.n, factor[w.piece] * o.grad_scale);
     }
     if (o.proximal) shrink(value, w.n, static_cast<T>(__builtin_fabs(p.lr) * change[w.piece] * p.l1));
     if (p.average) follow(p.average + w.at, value, w.n, static_cast<T>(1 - o.average_decay));
@@ -302,7 +322,6 @@ struct Updater {
   }
 
   UpdateResult run() {
-    const auto all = [](std::size_t) { return true; };
     const bool changes = o.clip == Clip::max_change, rows = o.clip == Clip::adaptive;
     // Nothing waits for the norm: each block forms its sum just before it is updated, while it is in cache.
     const bool one_pass =
@@ -321,7 +340,8 @@ struct Updater {
     }
     if (!one_pass) {
       result.norm =
-          o.known ? __builtin_sqrt(o.sum_squares) * __builtin_fabs(o.grad_scale) : norm_of_norms(norm, a.count, all);
+          o.known ? __builtin_sqrt(o.sum_squares) * __builtin_fabs(o.grad_scale) : norm_of_norms(norm, a.count);
+      if (o.nonfinite != NonFinite::propagate && overflows(result.norm)) result.norm = __builtin_inf();
       if (!finite(result.norm) && o.nonfinite != NonFinite::propagate) {
         result.skipped = true;
         return result;
@@ -338,7 +358,7 @@ struct Updater {
     });
     if (one_pass) {
       norms_of_grads();
-      result.norm = norm_of_norms(norm, a.count, all);
+      result.norm = norm_of_norms(norm, a.count);
     }
     return result;
   }

@@ -67,10 +67,10 @@ template <class T>
 bool lossy(double total, std::size_t n) {
   return n && (!finite(total) || total < static_cast<double>(n) * (sizeof(T) == 4 ? 1e-30 : 1e-280));
 }
-// 2^-512 and 2^512 bring every float64 norm into range; float32 needs no scale in float64.
+// 2^-512 and 2^600 bring every float64 norm into range, of subnormal entries too; float32 needs no scale in float64.
 template <class T>
 double unit_for(double total) {
-  return sizeof(T) == 4 ? 1 : finite(total) ? 0x1p512 : 0x1p-512;
+  return sizeof(T) == 4 ? 1 : finite(total) ? 0x1p600 : 0x1p-512;
 }
 
 template <class T>
@@ -83,18 +83,26 @@ double norm_of_row(const T* x, std::size_t n) {
   return __builtin_sqrt(total) / unit;
 }
 
-// The norm of those of the n norms that `takes` accepts; exact where there is one.
-template <class Takes>
-double norm_of_norms(const double* norm, std::size_t n, const Takes& takes) {
-  double largest = 0, total = 0;
+// Of norms: the largest, and the sum of squares in units of it. The norm of them all is exact where there is one.
+struct Joined {
+  double largest, total;
+  double unit() const { return largest > 0 && finite(largest) ? largest : 1; }
+  double norm() const { return unit() * __builtin_sqrt(total); }
+};
+// The n norms into groups, norm[i] into that of index group_of(i).
+template <class GroupOf>
+void join_norms(const double* norm, std::size_t n, Joined* groups, const GroupOf& group_of) {
   for (std::size_t i = 0; i < n; ++i)
-    if (takes(i) && !(norm[i] <= largest)) largest = norm[i] == norm[i] ? norm[i] : largest;
-  for (std::size_t i = 0; i < n; ++i)
-    if (takes(i)) {
-      const double x = largest > 0 && finite(largest) ? norm[i] / largest : norm[i];
-      total += x * x;
-    }
-  return largest > 0 && finite(largest) ? largest * __builtin_sqrt(total) : __builtin_sqrt(total);
+    if (Joined& g = groups[group_of(i)]; norm[i] > g.largest) g.largest = norm[i];
+  for (std::size_t i = 0; i < n; ++i) {
+    Joined& g = groups[group_of(i)];
+    g.total += (norm[i] / g.unit()) * (norm[i] / g.unit());
+  }
+}
+inline double norm_of_norms(const double* norm, std::size_t n) {
+  Joined all{};
+  join_norms(norm, n, &all, [](std::size_t) { return 0; });
+  return all.norm();
 }
 
 inline double above(double limit, double norm) { return limit < norm ? limit / norm : 1; }

@@ -138,8 +138,10 @@ class Door:
             self.value_error(f"{name} must be writable, got a read-only array")
         return x
 
-    def real(self, name: str, x: Any, low: float = -math.inf, high: float = math.inf) -> float:
-        """A finite number with low <= x <= high, as a Python or NumPy scalar."""
+    def real(
+        self, name: str, x: Any, low: float = -math.inf, high: float = math.inf, *, dtype: np.dtype | None = None
+    ) -> float:
+        """A finite number with low <= x <= high, as a Python or NumPy scalar; one that dtype can hold, where that is given."""
         if isinstance(x, (bool, np.bool_)) or not isinstance(x, (float, int, np.floating, np.integer)):
             self.type_error(f"{name} must be a real number, got {type(x).__name__}")
         try:
@@ -147,12 +149,18 @@ class Door:
         except OverflowError:
             v = math.inf if x > 0 else -math.inf
         if math.isfinite(v) and low <= v <= high:
-            return v
+            return v if dtype is None else self.fit(name, v, dtype)
         if low == -math.inf and high == math.inf:
             self.value_error(f"{name} must be finite, got {v!r}")
         if high == math.inf:
             self.value_error(f"{name} must be at least {low!r} and finite, got {v!r}")
         self.value_error(f"{name} must lie in [{low!r}, {high!r}], got {v!r}")
+
+    def fit(self, name: str, x: float, dtype: np.dtype) -> float:
+        """x is finite as a number of dtype: what it is multiplied with is not lost in inf * 0."""
+        if not abs(x) <= float(np.finfo(dtype).max):
+            self.value_error(f"{name} must fit into {dtype.name}, got {x!r}")
+        return x
 
     def integer(self, name: str, x: Any, low: int, high: int) -> int:
         """low <= x <= high, as a Python or NumPy integer."""

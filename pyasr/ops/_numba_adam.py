@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyasr.ops._door import Door
-from pyasr.ops._numba_update import compiled
+from pyasr.ops._numba_update import compiled, numbers_of
 from pyasr.ops._update import Factors, StepInfo, update
 from pyasr.ops.adam import check
 
@@ -21,7 +21,7 @@ def adam() -> Callable[..., Any]:
     def moments(p, g, m, s, i, scale, limit, decay, l1, b):  # type: ignore[no-untyped-def]
         d = gradient(g[i], p[i], scale, limit, decay, l1)
         m[i] += b[0] * (d - m[i])
-        s[i] = b[1] * s[i] + b[2] * (d * d)
+        s[i] = b[1] * s[i] + b[2] * d * d
         return s[i]
 
     @jit
@@ -70,11 +70,11 @@ def adam() -> Callable[..., Any]:
         numbers = np.array([1 - n.beta1, n.beta2, 1 - n.beta2, n.unbias1, n.unbias2, n.eps], T)
 
         def rule(p: np.ndarray, g: np.ndarray, states: list[Any], f: Factors) -> None:
-            (m, s, most), g = states, g.astype(T, copy=False)
+            (m, s, most), (g, *given) = states, numbers_of(T, g, f)
             if most is None:
-                step_plain(p, g, m, s, *map(T, f), numbers)
+                step_plain(p, g, m, s, *given, numbers)
             else:
-                step_largest(p, g, m, s, most, *map(T, f), numbers)
+                step_largest(p, g, m, s, most, *given, numbers)
 
         return update(door, pieces, options, rule, norm)
 

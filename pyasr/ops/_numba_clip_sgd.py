@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyasr.ops._door import Door
-from pyasr.ops._numba_update import compiled
+from pyasr.ops._numba_update import compiled, numbers_of
 from pyasr.ops._update import Factors, StepInfo, update
 from pyasr.ops.clip_sgd import check
 
@@ -63,11 +63,11 @@ def clip_sgd() -> Callable[..., Any]:
         weights = T(float(momentum)), T(1 - float(dampening))
 
         def rule(p: np.ndarray, g: np.ndarray, states: list[Any], f: Factors) -> None:
-            (m,), g = states, g.astype(T, copy=False)
+            (m,), (g, *given) = states, numbers_of(T, g, f)
             if m is None:
-                step_plain(p, g, *map(T, f))
+                step_plain(p, g, *given)
             else:
-                step_momentum(p, g, m, *map(T, f), *weights, step == 0, bool(nesterov))
+                step_momentum(p, g, m, *given, *weights, step == 0, bool(nesterov))
 
         return update(door, pieces, options, rule, norm)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyasr.ops._update import norm_of
+from pyasr.ops._update import Factors, norm_of
 
 
 class Compiled(NamedTuple):
@@ -17,6 +17,13 @@ class Compiled(NamedTuple):
     jit: Callable[..., Any]
     gradient: Callable[..., Any]
     norm: Callable[[np.ndarray], float]
+
+
+def numbers_of(T: type, g: np.ndarray, f: Factors) -> tuple[Any, ...]:
+    """The gradient and the factors in T. A scale that T holds with few bits, or not at all, is applied in float64."""
+    if 0 < abs(f.scale) < np.finfo(T).tiny:
+        g, f = g.astype(np.float64) * f.scale, f._replace(scale=1.0)
+    return g.astype(T, copy=False), *map(T, f)
 
 
 def compiled() -> Compiled:

@@ -13,18 +13,8 @@ import numpy as np
 
 from pyasr.ops._door import Door
 from pyasr.ops._op import Row
-from pyasr.ops._update import (
-    MOST_DECAY,
-    Factors,
-    Options,
-    Piece,
-    StepInfo,
-    check_options,
-    check_value,
-    gradient,
-    pieces_of,
-    update,
-)
+from pyasr.ops._update import Factors, Options, Piece, StepInfo, gradient, held, update
+from pyasr.ops._update_door import MOST_DECAY, check_options, check_value, pieces_of
 
 
 class Numbers(NamedTuple):
@@ -43,9 +33,9 @@ def check(
     sum_squares: Any, average: Any, average_decay: Any, segments: Any, threads: Any,
 ) -> tuple[list[Piece], Options, Numbers]:  # fmt: skip
     """Raise for bad arguments; return the pieces, the common options and Adam's own."""
-    check_value(door, value)
+    dtype = check_value(door, value)
     options = check_options(
-        door, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
+        door, dtype, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
         decoupled=decoupled, most_decay=MOST_DECAY,
     )  # fmt: skip
     count = door.integer("step", step, 1, 2**53)
@@ -53,7 +43,7 @@ def check(
     for name, beta in (("beta1", b1), ("beta2", b2)):
         if beta == 1:
             door.value_error(f"{name} must be below 1, got 1.0")
-    e = door.real("eps", eps, 0.0)
+    e = door.real("eps", eps, 0.0, dtype=dtype)
     states = {"mean": mean, "square": square, "largest": largest}
     pieces = pieces_of(door, value, grad, states, average, segments, options, required=("mean", "square"))
     return pieces, options, Numbers(b1, b2, e, 1 / (1 - b1**count), 1 / math.sqrt(1 - b2**count))
@@ -94,6 +84,7 @@ def adam(
         g = gradient(v, grad, f)
         m[:] = new_m = m + (1 - n.beta1) * (g - m)
         s[:] = new_s = n.beta2 * s.astype(np.float64) + (1 - n.beta2) * g * g
+        new_s = held(new_s, s)
         if most is not None:
             most[:] = new_s = np.maximum(most, new_s)
         p[:] = f.keep * v - (f.shrink * v + f.lr * (new_m * n.unbias1) / (np.sqrt(new_s) * n.unbias2 + n.eps))

@@ -12,8 +12,9 @@ import numpy as np
 
 from pyasr.ops._door import Door
 from pyasr.ops._op import Row
-from pyasr.ops._update import Factors, Options, Piece, check_options, check_value, gradient, pieces_of, update
+from pyasr.ops._update import Factors, Options, Piece, gradient, update
 from pyasr.ops._update import StepInfo as StepInfo
+from pyasr.ops._update_door import check_options, check_value, pieces_of
 
 
 def check(
@@ -22,19 +23,21 @@ def check(
     sum_squares: Any, average: Any, average_decay: Any, segments: Any, threads: Any,
 ) -> tuple[list[Piece], Options]:  # fmt: skip
     """Raise for bad arguments; return the pieces, whose one state is the buffer, and the common options."""
-    check_value(door, value)
+    dtype = check_value(door, value)
     options = check_options(
-        door, lr, weight_decay, clip, "eps", eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
+        door, dtype, lr, weight_decay, clip, "eps", eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
         decoupled=decoupled, l1=l1, proximal=proximal,
     )  # fmt: skip
-    door.real("momentum", momentum, 0.0)
-    door.real("dampening", dampening)
+    door.real("momentum", momentum, 0.0, dtype=dtype)
+    door.real("dampening", dampening, dtype=dtype)
     door.boolean("nesterov", nesterov)
     if step is not None:
         door.integer("step", step, 0, 2**63 - 1)
     if nesterov and (momentum == 0 or dampening != 0):
         door.value_error("nesterov needs momentum above 0 and dampening 0")
-    pieces = pieces_of(door, value, grad, {"buffer": buffer}, average, segments, options)
+    pieces = pieces_of(
+        door, value, grad, {"buffer": buffer}, average, segments, options, unused="" if momentum else "buffer"
+    )
     if momentum != 0 and buffer is None:
         door.value_error("momentum needs a buffer, got None")
     return pieces, options

@@ -12,7 +12,8 @@ import numpy as np
 
 from pyasr.ops._door import Door
 from pyasr.ops._op import Row
-from pyasr.ops._update import MOST_DECAY, Factors, StepInfo, check_options, check_value, gradient, pieces_of, update
+from pyasr.ops._update import Factors, StepInfo, gradient, held, update
+from pyasr.ops._update_door import MOST_DECAY, check_options, check_value, pieces_of
 
 
 def rmsprop(
@@ -38,13 +39,13 @@ def rmsprop(
     threads: int | None = None,
 ) -> StepInfo:
     door = Door("rmsprop")
-    check_value(door, value)
+    dtype = check_value(door, value)
     options = check_options(
-        door, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
+        door, dtype, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
         most_decay=MOST_DECAY,
     )  # fmt: skip
-    a, e = door.real("alpha", alpha, 0.0, 1.0), door.real("eps", eps, 0.0)
-    mu = door.real("momentum", momentum, 0.0)
+    a, e = door.real("alpha", alpha, 0.0, 1.0), door.real("eps", eps, 0.0, dtype=dtype)
+    mu = door.real("momentum", momentum, 0.0, dtype=dtype)
     pieces = pieces_of(
         door,
         value,
@@ -54,6 +55,7 @@ def rmsprop(
         segments,
         options,
         required=("square",),
+        unused="" if mu else "buffer",
     )
     if mu != 0 and buffer is None:
         door.value_error("momentum needs a buffer, got None")
@@ -62,6 +64,7 @@ def rmsprop(
         v, (s, m, average_g) = p.astype(np.float64), states
         g = gradient(v, grad, f)
         s[:] = power = a * s.astype(np.float64) + (1 - a) * g * g
+        power = held(power, s)
         if average_g is not None:
             average_g[:] = new = average_g + (1 - a) * (g - average_g)
             power = power - new * new

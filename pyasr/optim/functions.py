@@ -48,18 +48,22 @@ def clip_sgd(
       ("value", v): clamp every entry to [−v, v]; ("value", "rsqrt_d") to ±1/√d, d the entries of the segment or ("value",
         "rsqrt_d", d) that number, so that the norm is at most 1.
       ("adaptive", λ): scale each row so that its norm is at most λ·max(‖row of value‖, 1e-3).
-      ("max_change", per, total): bound the norm of the final step of each segment by `per`, then that of all steps by `total`.
+      ("max_change", per, total): bound the norm of the final step of each segment by `per`, then that of all steps by `total`;
+        weight decay of both kinds is part of the step, the soft threshold of `proximal` comes after it, on top of the bound.
     The order is grad_scale, test for NaN and inf, clip, weight decay and l1·sign(value) (decoupled: value ←
     (1 − lr·weight_decay)·value; proximal: a soft threshold of lr·l1 after the step, which reaches exact zeros), momentum, step,
     average ← average_decay·average + (1 − average_decay)·value. step=0 starts the buffer with the gradient itself, as torch does;
-    it matters only with dampening. nonfinite says what a NaN or infinite gradient does: "skip" writes nothing, "raise" raises
-    ValueError, "propagate" goes on: where no norm is needed, that is one pass. sum_squares is Σ grad², where the caller has it:
-    the pass that would form it is left out.
+    it matters only with dampening. With momentum 0 the buffer is neither read nor written, and dampening has no part. A weight
+    that is infinite becomes NaN, also without decay. nonfinite says what a gradient does that is NaN or infinite after
+    grad_scale, in the dtype of the arrays: "skip" writes nothing, "raise" raises ValueError, "propagate" goes on: where no norm
+    is needed, that is one pass. sum_squares is Σ grad², where the caller has it: the pass that would form it is left out.
 
     Returns StepInfo(norm, scale, skipped): the norm of grad_scale·grad before clipping, the least factor that clipping by norm,
-    rows or change applied, whether nothing was written. The norm neither over- nor underflows.
+    rows or change applied, whether nothing was written. The norm neither over- nor underflows; where an entry of grad_scale·grad
+    does, and nonfinite is not "propagate", it is infinite.
 
-    Raises TypeError and ValueError naming the argument for a wrong dtype, shape, layout, overlap or option.
+    Raises TypeError and ValueError naming the argument for a wrong dtype, shape, layout, overlap or option, and for a number that
+    float32 cannot hold beside arrays of float32.
 
     Follows torch.nn.utils.clip_grad_norm_, clip_grad_value_ and torch.optim.SGD; Brock et al., ICML 2021, with optax's
     constants ("adaptive"); Kaldi's UpdateNnetWithMaxChange ("max_change"); Daubechies et al., 2004 (proximal).
@@ -109,6 +113,9 @@ def adam(
     mean [P] and square [P] hold the moments, zeros at first; largest [P], zeros at first, makes it AMSGrad. step is the number
     of this update, from 1. The rest is as in clip_sgd, whose eps is clip_eps here.
 
+    In float32 a gradient g, after clipping, with (1 − beta2)·g² beyond 3.4e38 makes an infinite square, and its entry does not
+    move again: 5.8e20 with the default.
+
     Returns and raises as clip_sgd; a skipped update is not counted in step.
 
     Source: Kingma and Ba, ICLR 2015; Loshchilov and Hutter, ICLR 2019; Reddi, Kale and Kumar, ICLR 2018; torch.optim.Adam and
@@ -151,7 +158,8 @@ def rmsprop(
 
     square [P] holds the running square of the gradient, buffer [P] the momentum, mean [P] the running gradient, which makes it
     centered; all are zeros at first. The gradient is divided by √square + eps, eps outside the root. The rest is as in
-    clip_sgd, whose eps is clip_eps here.
+    clip_sgd, whose eps is clip_eps here; in float32 a gradient g, after clipping, with (1 − alpha)·g² beyond 3.4e38 (1.8e20 with
+    the default) freezes its entry as in adam.
 
     Returns and raises as clip_sgd.
 

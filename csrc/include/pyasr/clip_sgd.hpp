@@ -7,7 +7,7 @@
 
 namespace pyasr {
 
-struct ClipSgdRule {  // state[0]: the momentum buffer, null without momentum
+struct ClipSgdRule {  // state[0]: the momentum buffer, not looked at where momentum is 0
   double momentum, dampening;
   bool nesterov;
   bool first;  // the buffer holds nothing yet: it becomes g, without dampening

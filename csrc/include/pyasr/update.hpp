@@ -25,11 +25,11 @@ struct UpdatePiece {
   T* state[update_states];  // [n] in and out, or null
   T* average;               // [n] in and out, or null
   std::size_t n;
-  std::size_t rows, columns;  // rows * columns = n: the units of adaptive clipping
-  double lr, decay, l1;       // of this piece
-  double limit;               // of value clipping, else infinity
-  std::int64_t group;         // of norm clipping, in [0, count)
-  std::size_t first;          // the kernel's: its first block
+  std::size_t rows, columns;     // rows * columns = n: the units of adaptive clipping; 0 rows where n is 0
+  double lr, decay, l1;          // of this piece
+  double limit;                  // of value clipping, else infinity
+  std::int64_t group;            // of norm clipping, in [0, count)
+  std::size_t first, first_row;  // the kernel's: its first block, and its first row of all
 };
 
 struct UpdateOptions {
@@ -51,9 +51,9 @@ struct UpdateArgs {
 };
 
 struct UpdateResult {
-  double norm;   // of grad_scale * grad, before clipping
+  double norm;   // of grad_scale * grad, before clipping; infinite where an entry of that is beyond T
   double scale;  // the least factor that norm, adaptive or max_change clipping applied, 1 otherwise
-  bool skipped;  // a gradient entry was not finite and nothing was written
+  bool skipped;  // an entry of grad_scale * grad was not finite in T and nothing was written
 };
 
 // One of these per rule, `Rule` being a struct of numbers.

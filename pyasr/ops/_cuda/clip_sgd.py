@@ -111,7 +111,7 @@ def clip_sgd(
     report = device.empty(3, np.float64)
     workspace = device.workspace(device.native.clip_sgd_workspace_bytes)
     device.native.clip_sgd(
-        value=value.address, grad=grad.address, buffer=address(buffer), n=value.size,
+        value=value.address, grad=grad.address, buffer=address(buffer if momentum else None), n=value.size,
         is_double=value.dtype == np.float64, lr=float(lr), momentum=float(momentum), dampening=float(dampening),
         nesterov=bool(nesterov), weight_decay=float(weight_decay), decoupled=bool(decoupled), clip=kind or "",
         limit=limit, eps=float(eps), grad_scale=float(grad_scale), first=step == 0, propagate=nonfinite == "propagate",

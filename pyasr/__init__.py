@@ -40,15 +40,28 @@ _PUBLIC = {
     "MfccOptions": "pyasr.features",
     "OnlineFeatures": "pyasr.features",
 }
-_MODULES = ("features", "layers", "losses", "models")  # `pyasr.layers.Lstm` without another import
+_MODULES = (
+    "features",
+    "layers",
+    "linear",
+    "losses",
+    "models",
+    "optim",
+    "params",
+    "schedules",
+)  # `pyasr.layers.Lstm` without another import
 
 __all__ = ["__version__", *_MODULES, *_PUBLIC]
 
 if TYPE_CHECKING:
     from pyasr import features as features
     from pyasr import layers as layers
+    from pyasr import linear as linear
     from pyasr import losses as losses
     from pyasr import models as models
+    from pyasr import optim as optim
+    from pyasr import params as params
+    from pyasr import schedules as schedules
     from pyasr.approximate import approximate_gradient as approximate_gradient
     from pyasr.audio import load as load
     from pyasr.features import MfccOptions as MfccOptions

@@ -45,7 +45,8 @@ def approximate_gradient(
     =================  =======================  =====================================================================
 
     step is c; by default the fourth root of the dtype's epsilon for "spsa" and its third root for "central", both absolute: give
-    it for an x or f of another scale, and larger for a noisy f. seed keys the signs of "spsa": a training gives its step.
+    it for an x or f of another scale, and larger for a noisy f. Divided is by the distance of the points that were evaluated,
+    which rounding beside a large x makes another than 2c. seed keys the signs of "spsa": a training gives its step.
 
     "jordan" is a simulation: grid^P function evaluations, no speed-up. A quantum computer would evaluate f once, on a
     superposition of all points of a grid of side `step` (default: the third root of epsilon) around x, as a phase; the inverse
@@ -90,8 +91,9 @@ def approximate_gradient(
     else:
         c = float(np.finfo(x.dtype).eps) ** (1 / 4 if method == "spsa" else 1 / 3)
 
+    largest = float(np.abs(x).max(initial=0))
     if (x + x.dtype.type(c) == x).any():
-        door.value_error(f"step must not vanish beside an entry of x, got {c!r} beside {float(np.abs(x).max())!r}")
+        door.value_error(f"step must not vanish beside an entry of x, got {c!r} beside {largest!r}")
 
     def value(point: np.ndarray) -> float:
         return door.real("a value of f", f(point))
@@ -99,11 +101,11 @@ def approximate_gradient(
     if method == "spsa":
         out = _spsa(value, x, c, stream("spsa", seed), samples)
     elif method == "central":
-        out = _differences(value, x, c) / (2 * c)
+        out = np.divide(*_differences(value, x, c))
     elif method == "parameter_shift":
         if step is not None:
             door.value_error(f"step must be None for parameter_shift, whose shift is pi/2, got {step!r}")
-        out = _differences(value, x, c) / 2
+        out = _differences(value, x, c)[0] / 2
     else:
         if bound is None:
             door.value_error("bound must be above 0 for jordan, the largest entry of the gradient, got None")
@@ -111,6 +113,10 @@ def approximate_gradient(
             door.value_error(f"x must have at most 3 entries for jordan, got {len(x)}")
         if grid % 2:
             door.value_error(f"grid must be even, got {grid}")
+        if 4 * np.spacing(largest) > c / grid:  # else the phases are off by less than pi/8
+            door.value_error(
+                f"step must keep a grid of {grid} points apart beside an entry of x, got {c!r} beside {largest!r}"
+            )
         out = _jordan(value, x, c, grid, float(bound))
     return out.astype(x.dtype, copy=False)
 
@@ -120,18 +126,21 @@ def _spsa(value: Value, x: np.ndarray, c: float, rng: np.random.Generator, sampl
     for _ in range(samples):
         signs = (2 * rng.integers(0, 2, len(x)) - 1).astype(x.dtype)
         nudge = x.dtype.type(c) * signs
-        total += (value(x + nudge) - value(x - nudge)) / (2 * c) * signs  # the inverse of a sign is itself
+        up, down = x + nudge, x - nudge
+        taken = up.astype(np.float64) - down  # 2cΔ but for rounding; the inverse of a sign is itself
+        total += (value(up) - value(down)) / taken
     return total / samples
 
 
-def _differences(value: Value, x: np.ndarray, c: float) -> np.ndarray:
-    """f(x + c·e_i) − f(x − c·e_i) for every i."""
-    out = np.zeros(len(x))
+def _differences(value: Value, x: np.ndarray, c: float) -> tuple[np.ndarray, np.ndarray]:
+    """f(x + c·e_i) − f(x − c·e_i) for every i, and the distances of these points: 2c but for rounding."""
+    out, taken = np.zeros(len(x)), np.zeros(len(x))
     for i in range(len(x)):
         up, down = x.copy(), x.copy()
         up[i], down[i] = x[i] + c, x[i] - c
+        taken[i] = float(up[i]) - float(down[i])
         out[i] = value(up) - value(down)
-    return out
+    return out, taken
 
 
 def _jordan(value: Value, x: np.ndarray, side: float, grid: int, bound: float) -> np.ndarray:

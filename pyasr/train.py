@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pyasr.hessian_free import HessianFree, HfStep
 from pyasr.layers import Layer, Mode
+from pyasr.ops._door import Door
 from pyasr.optim import Optimizer
 
 
@@ -67,8 +68,9 @@ def fit(
     learning_rate have no part in it, and the `lr` of a Step is the factor that its line search found.
 
     A step whose gradient is not finite is skipped, and one of HessianFree whose loss is not; FloatingPointError after
-    `max_skipped` of them in a row.
+    `max_skipped` of them in a row. TypeError and ValueError for an `accumulate` that is no integer of at least 1.
     """
+    accumulate = Door("fit").integer("accumulate", accumulate, 1, 2**31 - 1)
     at = Progress() if progress is None else progress
     while at.epoch < epochs:
         todo = iter(batches(at.epoch, at.batch))

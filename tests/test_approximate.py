@@ -118,6 +118,42 @@ def test_jordan_comes_back_modulo_what_it_can_tell():
     assert got.tolist() == [1.25 - 2.0]
 
 
+def test_jordan_tells_the_ends_of_its_range_apart_from_nothing():
+    """Entries of exactly ±bound are one number modulo 2·bound, the lower end of [−bound, bound)."""
+    for gradient in ([1.0, -1.0], [-1.0, 1.0]):
+        got = approximate_gradient(lambda p: p @ np.array(gradient), np.zeros(2), "jordan", bound=1.0)  # noqa: B023
+        assert got.tolist() == [-1.0, -1.0]
+
+
+def test_jordan_refuses_a_grid_that_rounding_would_move():
+    def f(p):
+        return -0.4 * (p[0] - 5e9)
+
+    x = np.array([5e9])
+    with pytest.raises(
+        ValueError, match=r"step must keep a grid of 64 points apart beside an entry of x, got 6.05.*e-06"
+    ):
+        approximate_gradient(f, x, "jordan", bound=1.0)
+    got = approximate_gradient(f, x, "jordan", bound=1.0, step=2.0**-10)
+    assert abs(got[0] + 0.4) <= 1 / 64
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", ["spsa", "central"])
+@pytest.mark.parametrize("ulps", [1.3, 7.7, 1000.1])
+def test_divided_is_by_the_step_that_was_taken(dtype, method, ulps):
+    """A step of a few units in the last place of x is rounded; the slope of a line is exact all the same."""
+    for x in (1e3, 3e4, 1e5, -7e6):
+        point = np.array([x, 0.0], dtype)  # the second entry's step is not rounded as the first's
+        step = ulps * float(np.spacing(np.abs(point[0])))
+        for seed in range(4):
+            got = approximate_gradient(lambda p: 3 * (float(p[0]) - x), point[:1], method, step=step, seed=seed)  # noqa: B023
+            assert got[0] == 3
+        if method == "central":
+            got = approximate_gradient(lambda p: 3 * (float(p[0]) - x) - 2 * float(p[1]), point, method, step=step)  # noqa: B023
+            np.testing.assert_allclose(got, [3, -2], rtol=1e-12)
+
+
 def test_parameter_shift_of_a_large_angle():
     """A shift of pi/2 is seen where the steps of other methods vanish."""
     x = np.array([2.0**17], "f4")

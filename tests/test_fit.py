@@ -358,3 +358,24 @@ def test_every_schedule_trains(tmp_path, monkeypatch, schedule):
     again(resume=True)
     first, second = (checkpoint.load(tmp_path / name / "last.safetensors").tensors for name in ("run", "again"))
     assert all(first[name].tobytes() == second[name].tobytes() for name in first.keys() | second.keys())
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "kind", "words"),
+    [
+        (0, ValueError, "must lie in [1, 2147483647], got 0"),
+        (-1, ValueError, "must lie in [1, 2147483647], got -1"),
+        (2**31, ValueError, "must lie in [1, 2147483647], got 2147483648"),
+        (1.5, TypeError, "must be an integer, got float"),
+        (None, TypeError, "must be an integer, got NoneType"),
+        (True, TypeError, "must be an integer, got bool"),
+    ],
+)
+def test_accumulate_is_an_integer_of_at_least_one(accumulate, kind, words):
+    model, criterion = built("words")
+    with pytest.raises(kind) as e:
+        fit(
+            model, criterion, in_batches(utterances("words", 4), 2), Sgd(model.params), epochs=1,
+            learning_rate=lambda step: 0.1, accumulate=accumulate,
+        )  # fmt: skip
+    assert str(e.value) == f"fit: accumulate {words}"

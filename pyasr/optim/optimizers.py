@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyasr.ops._door import Door
-from pyasr.ops._update import StepInfo, check_clip
+from pyasr.ops._update import StepInfo
+from pyasr.ops._update_door import MOST_DECAY, check_clip, check_segments
 
 if TYPE_CHECKING:  # params draws random numbers; an update needs none of NumPy's generators
     from pyasr.params import Params
+
+
+def _check_params(door: Door, params: Any) -> Params:
+    from pyasr.params import Params
+
+    if not isinstance(params, Params):
+        door.type_error(f"params must be a pyasr.Params, got {type(params).__name__}")
+    return params
 
 
 class Ema:
@@ -24,7 +33,7 @@ class Ema:
     over memory and keeps it in its state; update() is for all others. `applied()` puts the average in place of the weights for
     the length of a with statement: to evaluate or to save it.
 
-    Raises ValueError where decay is not in [0, 1].
+    Raises TypeError and ValueError for params that are no pyasr.Params and a decay that is not in [0, 1].
 
     Source: Polyak and Juditsky, 1992; torch.optim.swa_utils.get_ema_multi_avg_fn.
 
@@ -43,7 +52,8 @@ class Ema:
     """
 
     def __init__(self, params: Params, decay: float = 0.999) -> None:
-        self.params, self.decay = params, Door("Ema").real("decay", decay, 0.0, 1.0)
+        door = Door("Ema")
+        self.params, self.decay = _check_params(door, params), door.real("decay", decay, 0.0, 1.0)
         self.value = params.zeros()
         self.value[...] = params.value
 
@@ -110,20 +120,32 @@ class LossScale:
 class Optimizer(ABC):
     """What Sgd, Adam, AdamW and RmsProp share: params, a way of clipping, a segment table, an average of the weights.
 
-    clip is the largest norm of the gradient, or any `clip` of pyasr.clip_sgd, None included. segments is a table of
-    params.segments(), for factors of the learning rate and weight decay by name and for groups of norms; ways of clipping that
-    go by segment make one. ema is averaged within the update.
+    clip is the largest norm of the gradient, or any `clip` of pyasr.clip_sgd, None included. What is added to the norm is `eps`
+    in Sgd and `clip_eps` in the others, as in the rows: 1e-6 is torch's rule, 0 leaves a gradient within the limit alone.
+    segments is a table of params.segments(), for factors of the learning rate and weight decay by name and for groups of norms;
+    ways of clipping that go by segment make one, and so does a rule that divides by its eps where that is 0: the gaps of params
+    stay zero. ema, an Ema of the same params, is averaged within the update.
+
+    Raises ValueError and TypeError naming the argument.
     """
 
     state: dict[str, Any]
 
-    def __init__(self, params: Params, clip: Any, segments: Any, ema: Ema | None) -> None:
-        door = Door(type(self).__name__)
+    def __init__(self, door: Door, params: Params, clip: Any, segments: Any, ema: Any, *, eps: float = 1.0) -> None:
+        """eps: what the rule divides by where a gradient has always been 0, as in the gaps of params."""
+        door.fit("eps", eps, _check_params(door, params).dtype)
         if clip is not None and not isinstance(clip, tuple):
             clip = ("norm", door.real("clip", clip, 0.0))
         kind = check_clip(door, clip)
-        if segments is None and (kind.kind in ("adaptive", "max_change") or kind.d is not None):
+        by_segment = kind.kind in ("adaptive", "max_change") or kind.d is not None
+        if segments is not None:
+            check_segments(door, segments, params.value.size)
+        elif by_segment or params.dtype.type(eps) == 0:
             segments = params.segments()
+        if ema is not None and not isinstance(ema, Ema):
+            door.type_error(f"ema must be None or a pyasr.optim.Ema, got {type(ema).__name__}")
+        if ema is not None and ema.params is not params:
+            door.value_error("ema must be of the same params, got one of others")
         self.params, self.clip, self.segments, self.ema = params, clip, segments, ema
         self.state = {}
 
@@ -151,8 +173,6 @@ class Sgd(Optimizer):
     makes a mean of a sum. `state` holds the momentum buffer, where there is momentum. The options are those of pyasr.clip_sgd;
     clip, segments and ema are described at Optimizer.
 
-    Raises ValueError and TypeError for a bad option.
-
     >>> from pyasr.optim import Sgd
     >>> params = pyasr.Params(pyasr.backend("numpy"))
     >>> params.declare("w", (2,))
@@ -165,19 +185,20 @@ class Sgd(Optimizer):
     def __init__(
         self, params: Params, *, momentum: float = 0.9, dampening: float = 0.0, nesterov: bool = False,
         weight_decay: float = 0.0, decoupled: bool = False, l1: float = 0.0, proximal: bool = False, clip: Any = 5.0,
-        segments: np.ndarray | None = None, ema: Ema | None = None,
+        eps: float = 0.0, segments: np.ndarray | None = None, ema: Ema | None = None,
     ) -> None:  # fmt: skip
         door = Door("Sgd")
+        super().__init__(door, params, clip, segments, ema)
         self.momentum = door.real("momentum", momentum, 0.0, 1.0)
-        super().__init__(params, clip, segments, ema)
         self.options = {
             "momentum": self.momentum,
-            "dampening": door.real("dampening", dampening),
+            "dampening": door.real("dampening", dampening, dtype=params.dtype),
             "nesterov": door.boolean("nesterov", nesterov),
-            "weight_decay": door.real("weight_decay", weight_decay, 0.0),
+            "weight_decay": door.real("weight_decay", weight_decay, 0.0, dtype=params.dtype),
             "decoupled": door.boolean("decoupled", decoupled),
-            "l1": door.real("l1", l1, 0.0),
+            "l1": door.real("l1", l1, 0.0, dtype=params.dtype),
             "proximal": door.boolean("proximal", proximal),
+            "eps": door.real("eps", eps, 0.0),
         }
         if nesterov and (momentum == 0 or dampening != 0):
             door.value_error("nesterov needs momentum above 0 and dampening 0")
@@ -202,7 +223,7 @@ class Adam(Optimizer):
 
     As Sgd; `state` holds both moments and, as one number, the count of updates; with amsgrad also the largest squares.
 
-    Source: Kingma and Ba, ICLR 2015; torch.optim.Adam after torch.nn.utils.clip_grad_norm_ (without its 1e-6).
+    Source: Kingma and Ba, ICLR 2015; torch.optim.Adam after torch.nn.utils.clip_grad_norm_ (exactly so with clip_eps=1e-6).
 
     >>> from pyasr.optim import Adam
     >>> params = pyasr.Params(pyasr.backend("numpy"))
@@ -217,15 +238,17 @@ class Adam(Optimizer):
 
     def __init__(
         self, params: Params, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
-        amsgrad: bool = False, clip: Any = 5.0, segments: np.ndarray | None = None, ema: Ema | None = None,
+        amsgrad: bool = False, clip: Any = 5.0, clip_eps: float = 0.0, segments: np.ndarray | None = None,
+        ema: Ema | None = None,
     ) -> None:  # fmt: skip
         door = Door(type(self).__name__)
+        self.eps, self.clip_eps = door.real("eps", eps, 0.0), door.real("clip_eps", clip_eps, 0.0)
+        super().__init__(door, params, clip, segments, ema, eps=self.eps)
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if door.real(name, beta, 0.0, 1.0) == 1:
                 door.value_error(f"{name} must be below 1, got 1.0")
-        super().__init__(params, clip, segments, ema)
-        self.beta1, self.beta2, self.eps = beta1, beta2, door.real("eps", eps, 0.0)
-        self.weight_decay = door.real("weight_decay", weight_decay, 0.0)
+        self.beta1, self.beta2 = beta1, beta2
+        self.weight_decay = door.real("weight_decay", weight_decay, 0.0, MOST_DECAY)
         self._vectors(mean=True, square=True, largest=door.boolean("amsgrad", amsgrad))
         self.state["count"] = params.ops.xp.zeros(1, params.dtype)
 
@@ -235,7 +258,7 @@ class Adam(Optimizer):
         info: StepInfo = p.ops.adam(
             p.value, p.grad, s["mean"], s["square"], largest=s.get("largest"), step=int(s["count"][0]) + 1, beta1=self.beta1,
             beta2=self.beta2, eps=self.eps, weight_decay=self.weight_decay, decoupled=self.decoupled,
-            **self._common(lr, grad_scale),
+            clip_eps=self.clip_eps, **self._common(lr, grad_scale),
         )  # fmt: skip
         if not info.skipped:
             s["count"] += 1
@@ -282,13 +305,14 @@ class RmsProp(Optimizer):
 
     def __init__(
         self, params: Params, *, alpha: float = 0.99, eps: float = 1e-8, momentum: float = 0.0, centered: bool = False,
-        weight_decay: float = 0.0, clip: Any = 5.0, segments: np.ndarray | None = None, ema: Ema | None = None,
+        weight_decay: float = 0.0, clip: Any = 5.0, clip_eps: float = 0.0, segments: np.ndarray | None = None,
+        ema: Ema | None = None,
     ) -> None:  # fmt: skip
         door = Door("RmsProp")
-        self.momentum = door.real("momentum", momentum, 0.0, 1.0)
-        super().__init__(params, clip, segments, ema)
-        self.alpha, self.eps = door.real("alpha", alpha, 0.0, 1.0), door.real("eps", eps, 0.0)
-        self.weight_decay = door.real("weight_decay", weight_decay, 0.0)
+        self.eps, self.clip_eps = door.real("eps", eps, 0.0), door.real("clip_eps", clip_eps, 0.0)
+        super().__init__(door, params, clip, segments, ema, eps=self.eps)
+        self.momentum, self.alpha = door.real("momentum", momentum, 0.0, 1.0), door.real("alpha", alpha, 0.0, 1.0)
+        self.weight_decay = door.real("weight_decay", weight_decay, 0.0, MOST_DECAY)
         self._vectors(square=True, momentum=momentum != 0, mean=door.boolean("centered", centered))
 
     def step(self, lr: float, grad_scale: float = 1.0) -> StepInfo:
@@ -296,6 +320,6 @@ class RmsProp(Optimizer):
         p, s = self.params, self.state
         info: StepInfo = p.ops.rmsprop(
             p.value, p.grad, s["square"], alpha=self.alpha, eps=self.eps, momentum=self.momentum, buffer=s.get("momentum"),
-            mean=s.get("mean"), weight_decay=self.weight_decay, **self._common(lr, grad_scale),
+            mean=s.get("mean"), weight_decay=self.weight_decay, clip_eps=self.clip_eps, **self._common(lr, grad_scale),
         )  # fmt: skip
         return info

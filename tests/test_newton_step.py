@@ -52,6 +52,22 @@ def test_units_of_columns_make_no_difference(units):
     assert info.cg == 0 and math.isfinite(info.norm)
 
 
+@pytest.mark.parametrize("columns", [5, 8, 10])
+def test_least_squares_up_to_a_condition_of_5e6(columns):
+    x = np.vander(np.random.default_rng(0).random(200), columns)  # of condition 5e2, 9e4 and 3e6
+    y = np.sin(5 * x[:, -2])
+    theta, info = pyasr.newton_step(np.zeros(columns), x, y)
+    want = np.linalg.lstsq(x, y, rcond=None)[0]
+    assert info.cg == 0
+    assert np.linalg.norm(x @ theta - y) <= 1.001 * np.linalg.norm(x @ want - y)
+
+
+@pytest.mark.parametrize("value", [1e200, -1e300])
+def test_an_objective_beyond_float64_is_refused(value):
+    with pytest.raises(ValueError, match=r"^newton_step: theta, x and y must give a finite objective, got inf$"):
+        pyasr.newton_step(np.zeros(1), np.ones((3, 1)), np.array([1.0, 2.0, value]))
+
+
 @pytest.mark.parametrize("model", ["logistic", "softmax"])
 def test_units_of_columns_make_no_difference_to_classes(model):
     x, y, theta = labelled(model)

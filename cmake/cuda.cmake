@@ -19,8 +19,21 @@ set(cuda_problem "")
 if(NOT CMAKE_CUDA_COMPILER)
   set(cuda_problem "no working nvcc was found")
 else()
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 90)  # the last also as PTX: newer GPUs compile it when they load it
+  # An install from source is for the GPUs of this machine, with PTX for newer ones; where there is none, PTX alone, which every
+  # GPU since Turing compiles at its first use. For a wheel that others install: CUDAARCHS="75-real;80-real;90".
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+    set(CMAKE_CUDA_ARCHITECTURES 75-virtual)
+    find_program(nvidia_smi nvidia-smi)
+    if(nvidia_smi)
+      execute_process(COMMAND ${nvidia_smi} --query-gpu=compute_cap --format=csv,noheader
+        OUTPUT_VARIABLE capabilities RESULT_VARIABLE status ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
+      string(REPLACE "." "" capabilities "${capabilities}")
+      string(REPLACE "\n" ";" capabilities "${capabilities}")
+      list(REMOVE_DUPLICATES capabilities)
+      if(status EQUAL 0 AND capabilities MATCHES "^[0-9;]+$")
+        set(CMAKE_CUDA_ARCHITECTURES ${capabilities})
+      endif()
+    endif()
   endif()
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   enable_language(CUDA)

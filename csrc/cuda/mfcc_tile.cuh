@@ -12,7 +12,10 @@ namespace {
 struct TileSamples {
   float* even;
   float* odd;
-  __device__ float& at(int64_t s) const { return (s & 1 ? odd : even)[s >> 1]; }
+  __device__ void set(int64_t s, float x) const {
+    float* const plane = s & 1 ? odd : even;
+    plane[s >> 1] = x;
+  }
 };
 
 // Samples [begin, begin + count) of the padded wave, and zeros up to `total`. 16 bytes a thread and load where they are
@@ -38,22 +41,22 @@ __device__ inline void load_tile(const MfccTables& t, const MfccJob& job, const 
         const int words[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          to.at(s + 2 * k) = static_cast<float>(static_cast<std::int16_t>(words[k] & 0xffff)) * scale;
-          to.at(s + 2 * k + 1) = static_cast<float>(words[k] >> 16) * scale;
+          to.set(s + 2 * k, static_cast<float>(static_cast<std::int16_t>(words[k] & 0xffff)) * scale);
+          to.set(s + 2 * k + 1, static_cast<float>(words[k] >> 16) * scale);
         }
       } else {
         const float4 v =
             *reinterpret_cast<const float4*>(static_cast<const float*>(job.samples) + tile.piece.begin + begin + s);
         const float x[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-        for (int k = 0; k < 4; ++k) to.at(s + k) = static_cast<float>(allowed(job, x[k]) * job.scale);
+        for (int k = 0; k < 4; ++k) to.set(s + k, static_cast<float>(allowed(job, x[k]) * job.scale));
       }
     }
   }
   for (int64_t s = tid; s < low && s < count; s += threads)
-    to.at(s) = static_cast<float>(sample(t, job, tile.piece, begin + s));
+    to.set(s, static_cast<float>(sample(t, job, tile.piece, begin + s)));
   for (int64_t s = (high > low ? high : low) + tid; s < total; s += threads)
-    to.at(s) = s < count ? static_cast<float>(sample(t, job, tile.piece, begin + s)) : 0.f;
+    to.set(s, s < count ? static_cast<float>(sample(t, job, tile.piece, begin + s)) : 0.f);
 }
 
 // The sum over the 16 lanes of a frame, known to all of them.
@@ -100,22 +103,23 @@ __device__ inline void tile_frame(const MfccOnDevice& plan, const MfccJob& job, 
   // Through a shuffle, so that the product is rounded like that of a sample: a constant frame is exactly zero.
   const float offset = dev::shuffle(flat ? rest : t.keep * rest, 0, 16);
 
-  float squares = 0, windowed = 0;
+  const bool of_windowed = t.energy == FrameEnergy::windowed;
+  float squares = 0;
 #pragma unroll
   for (int p = 0; p < 16; ++p) {
     const int e = lane + 16 * p;
     const float x0 = v[p].r - whole, x1 = v[p].i - whole;
     const float before = (e && 2 * e < length ? second[e - 1] : v[p].r) - whole;
-    if (2 * e < length) squares = fmaf(x0 - rest, x0 - rest, squares);
-    if (2 * e + 1 < length) squares = fmaf(x1 - rest, x1 - rest, squares);
+    if (!of_windowed) {
+      if (2 * e < length) squares = fmaf(x0 - rest, x0 - rest, squares);
+      if (2 * e + 1 < length) squares = fmaf(x1 - rest, x1 - rest, squares);
+    }
     const float2 w = reinterpret_cast<const float2*>(t.window)[e];
     v[p].r = ((flat ? x0 : fmaf(t.keep, before, x0 - before)) - offset) * w.x;
     v[p].i = ((flat ? x1 : fmaf(t.keep, x0, x1 - x0)) - offset) * w.y;
-    windowed = fmaf(v[p].r, v[p].r, windowed);
-    windowed = fmaf(v[p].i, v[p].i, windowed);
+    if (of_windowed) squares = fmaf(v[p].i, v[p].i, fmaf(v[p].r, v[p].r, squares));
   }
-  const bool of_windowed = t.energy == FrameEnergy::windowed;
-  const double energy = frame_sum(static_cast<double>(of_windowed ? windowed : squares));
+  const double energy = frame_sum(static_cast<double>(squares));
   if (lane == 0) {  // now, so that it takes no registers below
     notes.energy[f] = static_cast<float>(energy) * (of_windowed ? t.windowed_gain : t.raw_gain);
     notes.total[f] = job.exact ? 0.f : static_cast<float>(mean);
@@ -192,7 +196,7 @@ __device__ inline void tile_spectrogram(const MfccTables& t, const MfccJob& job,
 
 // Tiles of the job, 256 threads each. Per frame about 550 instructions of a warp up to its spectrum (the two transforms
 // 190, samples 130, halves 100, exchange 35) and 60 behind it; 120 rows of 32 words to and from shared memory.
-__global__ void __launch_bounds__(mfcc_tile_threads, 2)
+__global__ void __launch_bounds__(mfcc_tile_threads, 3)
     mfcc_tile_kernel(MfccOnDevice plan, MfccJob job, MfccTilePlan shape) {
   PYASR_DYNAMIC_SHARED(float, front);
   PYASR_SHARED(float, energies, mfcc_frames_each);

@@ -7,6 +7,7 @@ set(PYASR_CUDA_FAMILIES
   clip_sgd
   ctc
   greedy
+  lstm
   mfcc
   softmax
 )

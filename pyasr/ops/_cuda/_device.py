@@ -52,6 +52,10 @@ class Device:
         """Where an array of `xp` begins."""
         raise NotImplementedError
 
+    def array(self, view: Any) -> Any:
+        """What a door has read, a DeviceArray, as an array of `xp` in the same memory, for products by `xp`."""
+        raise NotImplementedError
+
     def host(self, array: Any, stream: int | None = None) -> np.ndarray:
         """A copy on the host; waits for a stream, by default the current one."""
         raise NotImplementedError
@@ -89,6 +93,12 @@ class Gpu(Device):
 
     def address(self, array: Any) -> int:
         return array.data.ptr
+
+    def array(self, view: Any) -> Any:
+        if view.size == 0:
+            return self.xp.empty(view.shape, view.dtype)
+        memory = self.xp.cuda.UnownedMemory(view.address, view.nbytes, view)  # asarray() would wait for its stream
+        return self.xp.ndarray(view.shape, view.dtype, self.xp.cuda.MemoryPointer(memory, 0))
 
     def host(self, array: Any, stream: int | None = None) -> np.ndarray:
         if stream is None:

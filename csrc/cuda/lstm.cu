@@ -2,8 +2,8 @@
 //
 // A persistent pass is one cooperative launch. Per frame a block reads the state of its group, [rows,H] (backward
 // [rows,4H]), from L2, multiplies it by the weights in its shared memory, and meets the blocks of its group once. H
-// 512, B 32, two directions, float32, 132 processors: 8.4 MFLOP of 134 per block and frame are 4096 cycles of fused
-// multiply-adds at 128 per cycle, 32 KB of state from L2, 1 MB of gates, states and y from and to memory in all. Not
+// 512, B 32, two directions, float32, 132 processors: 1.0 MFLOP of 134 per block and frame are 4096 cycles of fused
+// multiply-adds at 128 per cycle, 32 KB of state from L2, 1.4 MB of gates, states and y from and to memory in all. Not
 // yet measured on a GPU; docs/cuda.md has what follows from these numbers.
 #include "cuda/launch.cuh"
 #include "cuda/lstm.hpp"

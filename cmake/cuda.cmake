@@ -4,6 +4,7 @@
 # The families with kernels: csrc/cuda/<family>.cu and csrc/bind/cuda_<family>.cpp. The tests read this list too.
 set(PYASR_CUDA_FAMILIES
   align
+  cg
   clip_sgd
   ctc
   greedy

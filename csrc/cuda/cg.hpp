@@ -1,0 +1,133 @@
+// cg on a CUDA device: launchers and, as plain host code that needs no GPU, the shape of their launches.
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+
+#include "cuda/device.hpp"
+#include "pyasr/cg.hpp"
+
+namespace pyasr::cuda {
+
+struct CgOptions {
+  double rtol, atol, damping, martens_eps;
+  long long maxiter;
+  CgStored stored;
+  bool martens, scale_by_k, flexible, verify;
+};
+
+// What a solution leaves on the device. The code of an A whose triangles disagree is the device's own.
+struct CgReport {
+  long long info, iterations;
+};
+constexpr long long cg_asymmetric = -5;
+
+template <class T>
+struct CgArgs {
+  const T* A;        // [B,n,n] or [B,n(n+1)/2], as `stored` says
+  const T* M;        // [B,n,n] or null
+  const void* b;     // [B,n] float or double
+  const void* x0;    // [B,n] float or double, or null
+  void* x;           // [B,n] out; float where T and b are, else double
+  CgReport* report;  // [B] out
+  int n, systems;
+  bool b_is_double, x0_is_double;
+  CgOptions options;
+};
+
+// Blocks that solve one system together hold r and p, all of it, each; x and its like belong to the owner of the rows.
+// The rest are the bytes of what lies, in this order, in shared memory and in the workspace.
+struct CgPlan {
+  int blocks;                        // that solve one system; with one, every block of the grid has a system of its own
+  int threads;                       // of a block
+  int rows;                          // of A that a block owns; of the last block fewer
+  int panels;                        // of four rows that a block multiplies, where A is not resident
+  int padded;                        // n, up to a multiple of 4
+  int energies;                      // that Martens' rule looks back on
+  bool resident;                     // the block's rows of A stay in shared memory
+  bool on_chip;                      // so do r, p and A p, and the products' partial sums
+  std::size_t wide, narrow;          // a vector of doubles, one of T
+  std::size_t sums, parts, vectors;  // of a block: partial sums of its warps, those of its products, its r, p and A p
+  std::size_t slots, history;        // of a system: the sums of its blocks, its energies
+  std::size_t shared_bytes;          // of a block
+  std::size_t workspace_bytes;       // of one system under way
+};
+
+// Matrix-free: so that a number of products is enough whatever the device decides.
+constexpr int cg_most_restarts = 6;
+constexpr std::size_t cg_layout_bytes = 384, cg_scalar_bytes = 256;  // in shared memory
+constexpr std::size_t cg_line(std::size_t bytes) { return (bytes + 127) / 128 * 128; }
+
+constexpr int cg_energies(const CgOptions& o) {
+  if (!o.martens) return 0;
+  if (o.maxiter >= 10 * longest_look_back) return longest_look_back + 1;
+  return o.maxiter <= 100 ? 11 : static_cast<int>((o.maxiter + 9) / 10 + 1);
+}
+
+// Most threads of a block. Where the matrix comes from memory, and for entries of 8 bytes, a thread has more registers.
+constexpr int cg_most(std::size_t entry, bool resident) { return entry == 8 ? 256 : resident ? 512 : 384; }
+
+// Four entries per thread and round: more warps only make the barriers dearer.
+constexpr int cg_threads(int n, std::size_t entry, bool resident) {
+  int threads = 64;
+  while (threads < 512 && 4 * threads < n) threads *= 2;
+  return threads < cg_most(entry, resident) ? threads : cg_most(entry, resident);
+}
+
+constexpr CgPlan plan_cg_with(int n, std::size_t entry, const CgOptions& o, int blocks, std::size_t shared,
+                              bool resident) {
+  CgPlan p{};
+  p.threads = cg_threads(n, entry, resident);
+  p.rows = (n + blocks - 1) / blocks;
+  if (resident && blocks > 1 && p.rows < 4) p.rows = 4;
+  p.blocks = resident && blocks > 1 ? (n + p.rows - 1) / p.rows : blocks;
+  const int panels = (n + 3) / 4, pairs = (panels + 1) / 2, warps = p.threads / 32;
+  p.panels = 2 * ((pairs + p.blocks - 1) / p.blocks);
+  p.padded = 4 * panels;
+  p.energies = cg_energies(o);
+  p.resident = resident;
+  int parts = (p.rows + 3) / 4 * 4;
+  if (parts < p.threads) parts = p.threads;
+  if (!resident && parts < 4 * p.panels * warps) parts = 4 * p.panels * warps;
+  p.wide = cg_line(static_cast<std::size_t>(p.padded) * sizeof(double));
+  p.narrow = cg_line(static_cast<std::size_t>(p.padded) * entry);
+  p.sums = cg_line(3 * sizeof(double) * static_cast<std::size_t>(warps));
+  p.parts = cg_line(sizeof(double) * static_cast<std::size_t>(parts));
+  p.vectors = static_cast<std::size_t>(o.flexible ? 4 : 3) * p.narrow;
+  p.slots = cg_line(6 * sizeof(double) * static_cast<std::size_t>(p.blocks));
+  p.history = cg_line(sizeof(double) * static_cast<std::size_t>(p.energies));
+
+  const std::size_t matrix =
+      resident ? static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.padded) * entry : 0;
+  const std::size_t least = cg_layout_bytes + cg_scalar_bytes + p.sums, most = least + p.parts + p.vectors + matrix;
+  p.on_chip = resident || most <= shared;
+  p.shared_bytes = p.on_chip ? most : least;
+  const std::size_t each = p.wide + (resident ? 0 : p.wide) + (p.on_chip ? 0 : p.parts + p.vectors);
+  p.workspace_bytes = 5 * p.wide + 3 * p.narrow + p.slots + p.history + static_cast<std::size_t>(p.blocks) * each;
+  return p;
+}
+
+// A block per system where the matrix fits into its shared memory, or where there are as many systems as blocks run at
+// once; else all blocks together, with the matrix in their shared memory where it fits there, or read from memory, one
+// triangle of it, once per iteration. `blocks` is what the device runs at once, one per multiprocessor.
+constexpr CgPlan plan_cg(int n, std::size_t entry, const CgOptions& o, int systems, int blocks, std::size_t shared) {
+  const CgPlan alone = plan_cg_with(n, entry, o, 1, shared, true);
+  if (alone.shared_bytes <= shared) return alone;
+  if (systems >= blocks) return plan_cg_with(n, entry, o, 1, shared, false);
+  const CgPlan together = plan_cg_with(n, entry, o, blocks, shared, true);
+  if (together.shared_bytes <= shared) return together;
+  return plan_cg_with(n, entry, o, blocks, shared, false);
+}
+
+// The plan on the current device, and in `groups` how many systems are under way at once: so many workspaces it takes.
+template <class T>
+cudaError_t cg_plan(int n, int systems, const CgOptions& options, CgPlan* plan, int* groups);
+
+// Queues the solution of all systems on the stream and returns at once. args and workspace point to device memory of
+// the current device; the workspace is free again when the stream has passed this call.
+template <class T>
+cudaError_t cg(const CgArgs<T>& args,
+               void* workspace,  // groups times workspace_bytes of the plan, aligned to 128
+               cudaStream_t stream);
+
+}  // namespace pyasr::cuda

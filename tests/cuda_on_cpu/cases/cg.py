@@ -1,0 +1,73 @@
+"""cg: where the matrix lies (a block's shared memory, that of a grid, memory), how it is stored, every outcome and option.
+
+The emulated device has three blocks of 64 KB: float32 systems up to about 120 have a block of their own, up to about 200 lie on
+the chip of the whole grid, and larger ones are read from memory.
+"""
+
+import numpy as np
+
+
+def spd(n, dtype, seed=0, batch=()):
+    rng = np.random.default_rng(1000 * n + seed)
+    G = rng.standard_normal((*batch, n, n)) / np.sqrt(max(n, 1))
+    A = (G @ np.swapaxes(G, -1, -2) + np.eye(n)).astype(dtype)
+    return (A + np.swapaxes(A, -1, -2)) / 2, rng.standard_normal((*batch, n)).astype(dtype)
+
+
+def stored(A, form):
+    """A in that form, NaN where it is not read."""
+    n = A.shape[-1]
+    if form == "full":
+        return A
+    if form == "packed":
+        return np.ascontiguousarray(A[..., *np.triu_indices(n)])
+    keep = np.triu(np.ones((n, n), bool)) if form == "upper" else np.tril(np.ones((n, n), bool))
+    return np.where(keep, A, np.nan).astype(A.dtype)
+
+
+def case(n, dtype, batch=(), form="full", guess=False, precondition=False, more=None, **fields):
+    def make(ops):
+        A, b = spd(n, dtype, 0, batch)
+        options = {"rtol": 1e-6 if dtype == "float32" else 1e-12, "symmetric": form, **(more or {})}
+        if precondition:
+            D = 1 / np.diagonal(A, axis1=-2, axis2=-1)
+            options["M"] = ops.xp.asarray((D[..., None] * np.eye(n)).astype(dtype))
+        if guess:
+            options["x0"] = ops.xp.asarray(spd(n, "float64", 1, batch)[1])
+        return (ops.xp.asarray(stored(A, form)), ops.xp.asarray(b)), options
+
+    return {"row": "cg", "make": make, **fields}
+
+
+def given(A, b, **options):
+    return {"row": "cg", "make": lambda ops: ((ops.xp.asarray(A, "f8"), ops.xp.asarray(b, "f8")), options)}
+
+
+SMALL = {"mutate": False}
+CASES = {f"{n}, {dtype}": case(n, dtype, **SMALL) for n in (1, 2, 7, 33) for dtype in ("float32", "float64")}
+CASES |= {
+    f"{where}, {form}, {dtype}": case(n, dtype, form=form, mutate=form in ("full", "lower") and dtype == "float32")
+    for where, sizes in {"alone": (37, 21), "on chip": (150, 109), "from memory": (231, 152)}.items()
+    for form in ("full", "lower", "upper", "packed")
+    for dtype, n in zip(("float32", "float64"), sizes, strict=True)
+}
+CASES |= {
+    "a batch": case(19, "float32", batch=(7,)),
+    "a batch from memory": case(151, "float64", batch=(4,)),
+    "a batch, one after the other": case(150, "float32", batch=(2,), **SMALL),
+    "from memory, five blocks": case(261, "float64", resident=5),
+    "guess": case(150, "float32", guess=True, **SMALL),
+    "damping": case(231, "float32", more={"damping": 0.7}),
+    "preconditioned": case(150, "float32", precondition=True),
+    "preconditioned, alone": case(21, "float64", precondition=True, **SMALL),
+    "flexible": case(37, "float64", precondition=True, more={"flexible": True}),
+    "martens": case(150, "float64", more={"stop": "martens", "martens_eps": 1e-6}),
+    "unverified": case(21, "float64", more={"verify": False}),
+    "two iterations": case(150, "float64", more={"maxiter": 2}, **SMALL),
+    "negative curvature": given(np.diag([1.0, -1.0, 2.0]), [1.0, 2.0, 1.0]),
+    "a breakdown": given([[1, 1], [1, 1]], [1.0, -1.0]),
+    "NaN": given([[1, 0], [0, np.nan]], [1.0, 1.0]),
+    "b = 0": given(np.eye(3), np.zeros(3)),
+    "b overflows when squared": given(np.eye(3) * 1e100, [1e200, 2e200, -1e200]),
+}
+REASONS = {1523: "it is between the addresses of a system and their use: without it the process ends, not the test"}

@@ -11,6 +11,7 @@ set(PYASR_CUDA_FAMILIES
   lstm
   mfcc
   softmax
+  spd
 )
 if(PYASR_CUDA STREQUAL "OFF")
   return()

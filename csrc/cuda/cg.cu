@@ -243,13 +243,9 @@ struct Dense {
   __device__ void precondition() {
     const Replicated<T, Grid> v = at.v;
     const auto n = static_cast<std::size_t>(v.n);
-    const T* const M = at.M;
     auto f = [&](int i, T sum) { dev::store_cg(v.z_ + v.own + i, sum); };
-    const T* const rows = M + static_cast<std::size_t>(v.own) * n;
-    if (n % 4 == 0 && reinterpret_cast<std::size_t>(M) % 16 == 0)
-      rows_product<T, T, true>(rows, n, v.own_count, v.n, v.r, reinterpret_cast<T*>(at.part), f);
-    else
-      rows_product<T, T, false>(rows, n, v.own_count, v.n, v.r, reinterpret_cast<T*>(at.part), f);
+    const T* const rows = at.M + static_cast<std::size_t>(v.own) * n;
+    rows_product<T, T, false>(rows, n, v.own_count, v.n, v.r, reinterpret_cast<T*>(at.part), f);
     v.meet();
   }
   // A p and A'p agree up to rounding and to that of whatever formed A; a warp per row, once.

@@ -186,10 +186,14 @@ __device__ void half_product(const CgTriangle<T>& A, const CgPlan& plan, bool ba
   CgCursor at{};
   for (at.chunk = 0; at.chunk * 4 * threads < plan.padded; ++at.chunk)
     if (const int c = at.column(); c < plan.padded) *reinterpret_cast<CgFour<V>*>(y + c) = {};
-  if (A.aligned)
-    panels_product<T, V, true>(A, plan, backwards, v, y, part);
-  else
-    panels_product<T, V, false>(A, plan, backwards, v, y, part);
+  // A verification is rare: it has no vector loads of its own.
+  bool plain = true;
+  if constexpr (sizeof(V) == sizeof(T))
+    if (A.aligned) {
+      panels_product<T, V, true>(A, plan, backwards, v, y, part);
+      plain = false;
+    }
+  if (plain) panels_product<T, V, false>(A, plan, backwards, v, y, part);
   PYASR_SYNC_BLOCK(1512);
   for (int i = t; i < 4 * plan.panels; i += threads) {
     at.open(i / 4, plan.panels, plan.blocks, n, false, backwards);

@@ -1,0 +1,112 @@
+"""cg on the emulated device, beyond its cases: what is refused, what stays on the device, vectors that do not fit on the chip."""
+
+import numpy as np
+import pytest
+
+
+def spd(n, dtype="float64"):
+    rng = np.random.default_rng(n)
+    G = rng.standard_normal((n, n)) / np.sqrt(n)
+    A = (G @ G.T + np.eye(n)).astype(dtype)
+    return (A + A.T) / 2, rng.standard_normal(n).astype(dtype)
+
+
+def test_vectors_in_memory(emulated):
+    """A device with so little shared memory that nothing but the scalars is on the chip."""
+    A, b = spd(150)
+    native = emulated.device.native
+    tiny = native.describe(
+        processors=4, threads_per_processor=2048, shared_per_block=2048, shared_per_processor=2048, l2=1 << 20, major=7, minor=5
+    )  # fmt: skip
+    native.select(tiny)
+    x, info = emulated.cg(A, b, rtol=1e-12)
+    assert info == 0
+    np.testing.assert_allclose(A @ x, b, atol=1e-11)
+
+
+@pytest.mark.parametrize("n", [3, 150, 231])
+def test_the_two_triangles_are_compared(emulated, n):
+    A, b = spd(n, "float32")
+    A[0, 1] += 0.1
+    _, info = emulated.cg(A, b)  # nothing has been looked at
+    with pytest.raises(ValueError, match=r"cg: A must be symmetric, got a matrix whose two triangles disagree$"):
+        info.get()
+    _, info = emulated.cg(np.stack([A.T @ A, A]), np.stack([b, b]))
+    with pytest.raises(ValueError, match=r"triangles disagree in system 1$"):
+        int(info.iterations[0])
+
+
+def test_the_outcome_stays_on_the_device(emulated):
+    A, b = spd(7)
+    _, info = emulated.cg(A, b)
+    assert int(info.on_device[0]) == info.get() == int(info) == 0
+    assert not info
+    assert 0 < info.iterations <= 7
+    assert repr(info) == "DeviceCgInfo(0)"
+    _, info = emulated.cg(np.stack([A, A]), np.stack([b, 0 * b]))
+    np.testing.assert_array_equal(info.get(), [0, 0])
+    assert info.iterations[1] == 0
+
+
+def test_raise_waits(emulated):
+    with pytest.raises(ValueError, match=r"cg: A must be positive definite, got p.Ap < 0$"):
+        emulated.cg(np.diag([1.0, -1.0, 2.0]), np.array([1.0, 2.0, 1.0]), on_indefinite="raise")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"callback": print}, "callback must be None on a CUDA device, got builtin_function_or_method"),
+        ({"M": abs}, "M must be None or a CUDA array on a CUDA device, got builtin_function_or_method"),
+    ],
+)
+def test_what_the_device_does_not_take_is_named(emulated, options, text):
+    A, b = spd(3)
+    with pytest.raises(TypeError, match=text):
+        emulated.cg(A, b, **options)
+
+
+def test_mixed_dtypes(emulated):
+    A, b = spd(37)
+    for a_type, b_type in (("float32", "float64"), ("float64", "float32")):
+        x, info = emulated.cg(A.astype(a_type), b.astype(b_type), rtol=1e-5)
+        assert (x.dtype, info) == (np.dtype("float64"), 0)
+        np.testing.assert_allclose(A @ x, b, atol=1e-4)
+
+
+def test_ill_conditioned_float32_is_verified(emulated):
+    """At condition 1e4 the recursion alone would end at 3e-4."""
+    rng = np.random.default_rng(0)
+    n = 150
+    Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    A = ((Q * np.logspace(0, 4, n)) @ Q.T).astype("f4")
+    A, b = (A + A.T) / 2, rng.standard_normal(n).astype("f4")
+    x, info = emulated.cg(A, b, rtol=1e-4)
+    assert info == 0
+    assert np.linalg.norm(A.astype("f8") @ x - b) <= 1e-4 * np.linalg.norm(b)
+
+
+def test_plans(emulated):
+    native = emulated.device.native
+    options = native.CgOptions(
+        rtol=1e-5, atol=0.0, damping=0.0, martens_eps=0.0, maxiter=10, stored=0, martens=False, scale_by_k=True,
+        flexible=False, verify=True,
+    )  # fmt: skip
+
+    def plan(n, systems=1, blocks=132, shared=227 << 10):
+        return native.cg_plan(n, False, options, systems, blocks, shared)
+
+    for n, blocks, resident in (
+        (200, 1, True),
+        (1024, 128, True),
+        (2500, 132, True),
+        (2521, 132, False),
+        (8192, 132, False),
+    ):
+        p = plan(n)
+        assert (p["blocks"], p["resident"]) == (blocks, resident), n
+        assert p["on_chip"]
+        assert p["blocks"] * p["rows"] >= n
+        assert p["shared_bytes"] <= 227 << 10
+    assert plan(1000, systems=200)["blocks"] == 1
+    assert not plan(40000)["on_chip"]

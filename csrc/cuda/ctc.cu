@@ -5,10 +5,11 @@
 //   lattice   both on from the middle: occupancies, and the loss
 //   gradient  the whole grid, a warp per frame: occupancies, made to sum to one, leave the softmax
 //
-// Bytes per frame (float32): 8 V for rows, and 8 + 16 + 40 + 16 for each label. Of the lattice the latency counts: a
-// step is a barrier and an exchange through shared memory (50 cycles), two additions and two products of cells (60), so
-// 0.06 us at 1.8 GHz, and T of them. Predicted on an H200 for T=500 B=32 U=50 V=32: 500 * 0.06 us and four launches of
-// 2 us to 5 us, 50 us; torch 2.13 takes two passes of T steps, each with two trips to L2 (0.5 us): 500 us. Not yet
+// Bytes per frame (float32): 8 V for rows, and 8 + 24 + 40 + 16 for each label. Of the lattice the latency counts. A
+// step is one exchange of a cell (through shared memory with a barrier 60 cycles, by shuffles 25) and a chain of nine
+// dependent operations (40): 0.06 us at 1.75 GHz, or 0.04, and T of them; a warp issues 60 to 90 instructions
+// meanwhile. Predicted on an H200 for T=500 B=32 U=50 V=32: 500 * 0.06 us and four launches of 2 to 5 us, 45 us.
+// torch 2.13 takes two passes of T steps, each with a trip to L2 and back for the row, taken as 0.5 us: 500 us. Not yet
 // measured on a GPU.
 #include "cuda/ctc.hpp"
 #include "cuda/ctc_lattice.cuh"
@@ -56,14 +57,14 @@ __global__ void __launch_bounds__(row_threads) ctc_gradient(CtcArgs<T> a, CtcSpa
   }
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t slots = a.U + 1, n = within(a.label_lengths[b], a.U);
-  const Cell<T>* blanks = s.kept + (b * a.frames + t) * 2 * slots;
-  const Cell<T>* labels = blanks + slots;
+  const auto* kept = reinterpret_cast<const Slot<T>*>(s.kept + (b * a.frames + t) * 2 * slots);
   const bool backward = t >= (frames + 1) / 2;  // kept by that direction, in its order
-  auto occupancy = [&](std::int64_t u) { return labels[backward ? n - 1 - u : u].m; };
+  auto occupancy = [&](std::int64_t u) { return kept[backward ? n - 1 - u : u].label.m; };
   T of_blank = 0, of_labels = 0;
   for (std::int64_t u = lane; u <= n; u += 32) {
-    of_blank += blanks[u].m;
-    if (u < n) of_labels += labels[u].m;
+    const Slot<T> here = kept[u];
+    of_blank += here.blank.m;
+    if (u < n) of_labels += here.label.m;
   }
   of_blank = warp_reduce(of_blank, Plus());
   of_labels = warp_reduce(of_labels, Plus());

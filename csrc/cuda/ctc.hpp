@@ -19,7 +19,7 @@ constexpr std::int64_t ctc_shift_every = 64;
 // before it; the last one has a blank alone. Sizes follow from T, B and U: no length has to be looked at.
 struct CtcPlan {
   std::size_t emissions;  // [B,T,slots] cells: blank, then labels
-  std::size_t kept;       // [B,T,2,slots] cells of one direction, later the occupancies there
+  std::size_t kept;       // [B,T,slots,2] cells of one direction, later the occupancies there
   std::size_t rows;       // [B,2,2,2,slots] cells: a direction's row, twice
   std::size_t shifts;     // [B,2,T / ctc_shift_every + 4] float64
   std::size_t log_norms;  // [B,T] float64

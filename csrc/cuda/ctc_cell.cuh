@@ -42,13 +42,13 @@ template <class T>
 PYASR_MATH T power_of_two(T d) {
   using B = Bits<T>;
   using I = typename B::integer;
-  d = d > -B::bias ? d : -B::bias;
+  d = fmax(d, -B::bias);
   return __builtin_bit_cast(T, static_cast<I>(__builtin_bit_cast(I, d + (B::magic + B::bias)) << B::fraction));
 }
 
 template <class T>
 struct Powers {
-  PYASR_MATH static T max(T a, T b) { return a > b ? a : b; }
+  PYASR_MATH static T max(T a, T b) { return fmax(a, b); }
   PYASR_MATH static T pow2(T d) { return power_of_two(d); }
 };
 template <class T>

@@ -37,14 +37,40 @@ struct Exchange {
   }
 };
 
-template <class T, bool Second>
-struct Ahead {
+// Reads what the thread of a slot needs of one frame after the other.
+template <class T>
+struct Needed {
   Slot<T> emission, other;
-  __device__ void fetch(const Walk<T>& w, std::int64_t i, std::int64_t u) {
-    if (i >= w.frames) return;
-    emission = w.emission(i, u);
-    if (Second) other = w.others(i, u);
+};
+template <class T, bool Second>
+class Reader {
+ public:
+  __device__ Reader(const Walk<T>& w, std::int64_t begin, std::int64_t end, int u)
+      : blank_(w.emissions + w.frame(begin) * w.slots),
+        other_(w.others_place(begin, u)),
+        label_(1 + w.label(u)),
+        step_(w.backward ? -w.slots : w.slots),
+        left_(static_cast<int>(end - begin)),
+        has_blank_(u <= w.n),
+        has_label_(u < w.n) {}
+
+  // Where a thread has no label or blank, `next` keeps its zeros.
+  __device__ void read(Needed<T>& next) {
+    if (--left_ < 0) return;
+    next.emission.blank = blank_[0];
+    if (has_label_) next.emission.label = blank_[label_];
+    if (Second && has_blank_) next.other.blank = other_[0];
+    if (Second && has_label_) next.other.label = other_[-1];
+    blank_ += step_;
+    other_ += 2 * step_;
   }
+
+ private:
+  const Cell<T>* blank_;  // of the frame's emissions
+  const Cell<T>* other_;
+  const std::int64_t label_, step_;
+  int left_;
+  const bool has_blank_, has_label_;
 };
 
 template <class T, bool Second, bool OneWarp>
@@ -58,25 +84,33 @@ __global__ void __launch_bounds__(OneWarp ? 32 : narrow_threads<T>) ctc_narrow(C
   }
   const Walk<T> w(a, s);
   const int u = static_cast<int>(threadIdx.x);
-  std::int64_t i = Second ? w.half() : 0;
-  const std::int64_t end = Second ? w.frames : w.half();
+  const std::int64_t begin = Second ? w.half() : 0, end = Second ? w.frames : w.half();
   if (w.frames == 0 && Second && w.backward && u == 0) finish(a, s, w.b, w.n == 0 ? 1.0 : 0.0, 0.0);
-  if (Second && i == end) return;
+  if (Second && begin == end) return;
 
-  Ahead<T, Second> next[ahead<T>];
+  const bool has_blank = u <= w.n, has_label = u < w.n;
+  const Slot<T> zeros{zero_cell<T>(), zero_cell<T>()};
+  Needed<T> next[ahead<T>];
+  Reader<T, Second> reader(w, begin, end, u);
 #pragma unroll
-  for (int j = 0; j < ahead<T>; ++j) next[j].fetch(w, i + j, u);
+  for (int j = 0; j < ahead<T>; ++j) {
+    next[j] = {zeros, zeros};
+    reader.read(next[j]);
+  }
+  Cell<T>* place = Second ? w.others_place(begin, u) : w.own_place(begin, u);
+  const std::int64_t step = 2 * (w.backward ? -w.slots : w.slots);
+  const int count = static_cast<int>(end - begin);
   const bool skips = w.skips(u);
   Slot<T> row = w.first(u);
   Exchange<T, OneWarp> exchange(edge);
   double shift = 0, origin = 0;  // exponents are lowered by shift; of an occupancy, by origin besides
   T scale = 0;
   if (Second) {
-    if (u <= w.n) row = {w.row[u], w.row[w.slots + u]};
+    if (has_blank) row = {w.row[u], w.row[w.slots + u]};
     shift = w.shift[w.table - 1];
     const Slot<T> both = times(times(entered(row, exchange(row.label), skips), next[0].other), next[0].emission);
     const T largest = block_max<OneWarp>(exponent_of(both), maxima);
-    origin = static_cast<double>(largest) + shift + w.others_shift(i);
+    origin = static_cast<double>(largest) + shift + w.others_shift(begin);
     scale = largest;
     if (w.backward) {
       const double mass =
@@ -88,25 +122,32 @@ __global__ void __launch_bounds__(OneWarp ? 32 : narrow_threads<T>) ctc_narrow(C
     w.shift[0] = 0;
   }
 
-  for (; i < end; i += ahead<T>) {
+  // The other direction changed its shift where its own steps have passed 64, 128, …
+  int change = static_cast<int>((w.frames - 1 - begin) % ctc_shift_every) + 1;
+  for (int i = 0; i < count; i += ahead<T>) {
 #pragma unroll
     for (int j = 0; j < ahead<T>; ++j)
-      if (i + j < end) {
-        const Slot<T> emission = next[j].emission, other = next[j].other;
-        next[j].fetch(w, i + j + ahead<T>, u);
+      if (i + j < count) {
+        const Needed<T> now = next[j];
+        reader.read(next[j]);
         row = entered(row, exchange(row.label), skips);
         if (Second) {
-          if (w.others_shift_changes(i + j)) scale = static_cast<T>(origin - shift - w.others_shift(i + j));
-          const Slot<T> now = times(row, emission);
-          w.occupy(i + j, u, times(now, other), scale);
-          row = now;
+          if (i + j == change) {
+            scale = static_cast<T>(origin - shift - w.others_shift(begin + change));
+            change += static_cast<int>(ctc_shift_every);
+          }
+          row = times(row, now.emission);
+          const Slot<T> both = times(row, now.other);
+          if (has_blank) place[0] = {scaled(both.blank, scale), T(0)};
+          if (has_label) place[-1] = {scaled(both.label, scale), T(0)};
         } else {
-          w.keep(i + j, u, row);
-          row = times(row, emission);
+          if (has_blank) *reinterpret_cast<Slot<T>*>(place) = row;
+          row = times(row, now.emission);
         }
+        place += step;
       }
     row = {normalized(row.blank), normalized(row.label)};
-    const std::int64_t done = i + ahead<T> - (Second ? w.half() : 0);
+    const int done = i + ahead<T>;
     if (done % ctc_shift_every == 0) {
       const T by = shift_of(block_max<OneWarp>(exponent_of(row), maxima));
       row.blank.e -= by;
@@ -119,7 +160,7 @@ __global__ void __launch_bounds__(OneWarp ? 32 : narrow_threads<T>) ctc_narrow(C
     }
   }
   if (!Second) {
-    if (u <= w.n) {
+    if (has_blank) {
       w.row[u] = row.blank;
       w.row[w.slots + u] = row.label;
     }
@@ -141,6 +182,10 @@ struct MemoryRow {
   }
   __device__ Slot<T> enter(std::int64_t u) const {
     return entered<T>({cell(false, u), cell(true, u)}, u ? cell(true, u - 1) : zero_cell<T>(), w.skips(u));
+  }
+  __device__ Slot<T> others(std::int64_t i, std::int64_t u) const {
+    const Cell<T>* place = w.others_place(i, u);
+    return {place[0], u < w.n ? place[-1] : zero_cell<T>()};
   }
   __device__ void write(std::int64_t u, const Slot<T>& s) {
     w.row[(2 * (turn ^ 1)) * w.slots + u] = s.blank;
@@ -167,7 +212,7 @@ __global__ void __launch_bounds__(wide_threads<T>, 1) ctc_wide(CtcArgs<T> a, Ctc
     row.turn = static_cast<int>(begin % 2);
     row.pending = static_cast<T>(w.shift[w.table - 2]);
     shift = w.shift[w.table - 1];
-    auto both = [&](std::int64_t u) { return times(times(row.enter(u), w.others(begin, u)), w.emission(begin, u)); };
+    auto both = [&](std::int64_t u) { return times(times(row.enter(u), row.others(begin, u)), w.emission(begin, u)); };
     T largest = -infinity<T>;
     for (std::int64_t u = tid; u <= w.n; u += wide_threads<T>) largest = Larger()(largest, exponent_of(both(u)));
     largest = block_max<false>(largest, maxima);
@@ -188,17 +233,22 @@ __global__ void __launch_bounds__(wide_threads<T>, 1) ctc_wide(CtcArgs<T> a, Ctc
     PYASR_SYNC_BLOCK(904);
   }
   for (std::int64_t i = begin; i < end; ++i) {
-    if (Second && w.others_shift_changes(i)) scale = static_cast<T>(origin - shift - w.others_shift(i));
+    if (Second && (w.frames - i) % ctc_shift_every == 0) scale = static_cast<T>(origin - shift - w.others_shift(i));
     T largest = -infinity<T>;
     for (std::int64_t u = tid; u <= w.n; u += wide_threads<T>) {
       const Slot<T> emission = w.emission(i, u);
       Slot<T> here = row.enter(u);
-      if (!Second) w.keep(i, u, here);
+      if (!Second) *reinterpret_cast<Slot<T>*>(w.own_place(i, u)) = here;
       here = times(here, emission);
       if (i % 8 == 7) here = {normalized(here.blank), normalized(here.label)};
       largest = Larger()(largest, exponent_of(here));
       row.write(u, here);
-      if (Second) w.occupy(i, u, times(here, w.others(i, u)), scale);
+      if (Second) {
+        const Slot<T> both = times(here, row.others(i, u));
+        Cell<T>* place = w.others_place(i, u);
+        place[0] = {scaled(both.blank, scale), T(0)};
+        if (u < w.n) place[-1] = {scaled(both.label, scale), T(0)};
+      }
     }
     PYASR_SYNC_BLOCK(905);
     row.turn ^= 1;

@@ -68,7 +68,7 @@ __device__ double block_sum(double v, double* part) {
 }
 
 template <class T>
-struct Slot {
+struct alignas(16) Slot {
   Cell<T> blank, label;
 };
 
@@ -100,7 +100,7 @@ struct Walk {
   const std::int64_t slots, table;
   const std::int32_t* const labels;  // [n]
   const Cell<T>* const emissions;    // [frames, slots]
-  Cell<T>* const kept;               // [frames, 2, slots]
+  Cell<T>* const kept;               // [frames, slots, 2]
   Cell<T>* const row;                // [2, 2, slots]
   double* const shift;               // [table] of this direction: by how much the exponents have been lowered
   const double* const other_shift;   // [table]
@@ -132,31 +132,16 @@ struct Walk {
     const Cell<T>* e = emissions + frame(i) * slots;
     return {e[0], u < n ? e[1 + label(u)] : zero_cell<T>()};
   }
-  // Kept in the order of the direction that wrote them, so that both sides are coalesced.
-  __device__ void keep(std::int64_t i, std::int64_t u, const Slot<T>& s) const {
-    if (u > n) return;
-    Cell<T>* k = kept + frame(i) * 2 * slots;
-    k[u] = s.blank;
-    k[slots + u] = s.label;
-  }
-  __device__ Slot<T> others(std::int64_t i, std::int64_t u) const {
-    const Cell<T>* k = kept + frame(i) * 2 * slots;
-    return {u <= n ? k[n - u] : zero_cell<T>(), u < n ? k[slots + n - 1 - u] : zero_cell<T>()};
-  }
-  // In the place of what others() found: no thread but this one reads it.
-  __device__ void occupy(std::int64_t i, std::int64_t u, const Slot<T>& both, T scale) const {
-    Cell<T>* k = kept + frame(i) * 2 * slots;
-    if (u <= n) k[n - u] = {scaled(both.blank, scale), T(0)};
-    if (u < n) k[slots + n - 1 - u] = {scaled(both.label, scale), T(0)};
-  }
+  // What is kept of a frame lies in the order of the direction that wrote it: blank and label of its slot u.
+  __device__ Cell<T>* own_place(std::int64_t i, std::int64_t u) const { return kept + 2 * (frame(i) * slots + u); }
+  // Where the other direction put the same states: the blank here, the label in front of it. The occupancies go there
+  // too, which nobody but the thread of slot u reads or writes.
+  __device__ Cell<T>* others_place(std::int64_t i, std::int64_t u) const { return own_place(i, n - u); }
   __device__ Slot<T> first(std::int64_t u) const {
     return {u == 0 ? Cell<T>{T(1), T(0)} : zero_cell<T>(), zero_cell<T>()};
   }
   // The shift of the other direction when it kept what this one finds in step i.
   __device__ double others_shift(std::int64_t i) const { return other_shift[(frames - 1 - i) / ctc_shift_every]; }
-  __device__ bool others_shift_changes(std::int64_t i) const {
-    return (frames - 1 - i) % ctc_shift_every == ctc_shift_every - 1;
-  }
 };
 
 // Where exponents have no units left nothing is subtracted, nor from a row of zeros.

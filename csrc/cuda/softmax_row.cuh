@@ -35,18 +35,22 @@ struct alignas(Width == 1 ? sizeof(T) : 16) Chunk {
 };
 template <class T, int Width>
 __device__ Chunk<T, Width> load_chunk(const T* p, bool aligned) {
-  if (Width == 1 || aligned) return *reinterpret_cast<const Chunk<T, Width>*>(p);
-  Chunk<T, Width> v;
-  for (int k = 0; k < Width; ++k) v.x[k] = p[k];
-  return v;
+  if constexpr (Width > 1)
+    if (!aligned) {
+      Chunk<T, Width> v;
+      for (int k = 0; k < Width; ++k) v.x[k] = p[k];
+      return v;
+    }
+  return *reinterpret_cast<const Chunk<T, Width>*>(p);
 }
 template <class T, int Width>
 __device__ void store_chunk(T* p, const Chunk<T, Width>& v, bool aligned) {
-  if (Width == 1 || aligned) {
-    *reinterpret_cast<Chunk<T, Width>*>(p) = v;
-    return;
-  }
-  for (int k = 0; k < Width; ++k) p[k] = v.x[k];
+  if constexpr (Width > 1)
+    if (!aligned) {
+      for (int k = 0; k < Width; ++k) p[k] = v.x[k];
+      return;
+    }
+  *reinterpret_cast<Chunk<T, Width>*>(p) = v;
 }
 
 struct Larger {

@@ -46,7 +46,11 @@ template <class S, int Chains, class From, class Weight, class Each>
 PYASR_MATH void meet_arcs(typename S::Cell (&sum)[Chains], long count, const From& from, const Weight& weight,
                           const Each& each) {
   for (long k = 0; k < count; ++k)
+#if defined(__CUDACC__)
+#pragma unroll
+#else
 #pragma GCC unroll 4
+#endif
     for (int c = 0; c < Chains; ++c) {
       const typename S::Cell term = S::times(from(c, k), weight(c, k));
       each(c, k, term);

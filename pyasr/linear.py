@@ -27,7 +27,8 @@ def linear_svm(
     Minimized is penalty/2·‖W‖² plus the mean hinge loss of Crammer and Singer over features that are standardized, with a column
     of ones; mean and deviation of every feature are folded into weight and bias, and a feature that never changes gets weight 0.
     Step t is 1/(penalty·t) long, over batches in an order keyed by (seed, epoch), and what is returned is the mean of all
-    iterates, the t-th with weight t. The same bits in every run.
+    iterates, the t-th with weight t. The same bits in every run. The error falls as 1/(penalty·t): on few recordings with many
+    features 20 epochs end far above the least objective, though seldom with other classes; give more there, or more penalty.
 
     Raises TypeError and ValueError naming the argument.
 

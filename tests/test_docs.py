@@ -67,8 +67,8 @@ def test_public_op_has_the_signature_of_its_row(name):
     ]
 
 
-def blocks():
-    found = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
+def blocks(page=README):
+    found = re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
     return [pytest.param(i, block, id=f"block-{i}") for i, block in enumerate(found)]
 
 
@@ -81,6 +81,14 @@ def test_readme_blocks_run_in_order(tmp_path, monkeypatch):
     names = {}
     for block in blocks():
         exec(compile(block.values[1], f"README.md {block.id}", "exec"), names)
+
+
+def test_the_updates_of_the_page_of_options_run():
+    names = {}
+    (block,) = blocks(ROOT / "docs" / "options.md")
+    exec(compile(block.values[1], "docs/options.md", "exec"), names)
+    assert names["info"] == (0, 1, False)  # no gradient yet
+    assert names["optimizer"].ema.value.any()
 
 
 def test_readme_op_table_is_the_generated_one():

@@ -33,7 +33,7 @@ double clip_sgd_of(const Table& table, const Runtime& runtime) {
     }
     const std::size_t half = n / 2;  // in two pieces of one group
     UpdatePiece<T> pieces[2] = {
-        {value.data(), grad.data(), {buffer.data()}, nullptr, half, 1, half, 0.1, 0.01, 0, INFINITY, 0, 0},
+        {value.data(), grad.data(), {buffer.data()}, nullptr, half, 1, half, 0.1, 0.01, 0, INFINITY, 0, 0, 0},
         {value.data() + half,
          grad.data() + half,
          {buffer.data() + half},
@@ -45,6 +45,7 @@ double clip_sgd_of(const Table& table, const Runtime& runtime) {
          0.01,
          0,
          INFINITY,
+         0,
          0,
          0}};
     UpdateArgs<T> args{pieces, 2, {}};
@@ -82,6 +83,7 @@ double adam_of(const Table& table, const Runtime& runtime) {
                        0,
                        INFINITY,
                        0,
+                       0,
                        0};
   UpdateArgs<T> args{&piece, 1, {}};
   args.options.grad_scale = 1;
@@ -111,6 +113,7 @@ double rmsprop_of(const Table& table, const Runtime& runtime) {
                        0,
                        0,
                        INFINITY,
+                       0,
                        0,
                        0};
   UpdateArgs<T> args{&piece, 1, {}};

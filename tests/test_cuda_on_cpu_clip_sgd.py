@@ -31,6 +31,24 @@ def test_float64_norm_neither_over_nor_underflows(emulated, scale):
     assert emulated.clip_sgd(value, grad, lr=0.0).norm == pytest.approx(scale * np.linalg.norm(grad / scale), rel=1e-14)
 
 
+def test_norms_of_float64_subnormals(emulated):
+    assert emulated.clip_sgd(np.zeros(4), np.full(4, 5e-324), lr=0.0).norm == 1e-323
+
+
+def test_a_factor_that_float32_rounds_as_a_subnormal_is_applied_exactly(emulated):
+    value, grad = np.zeros(4, "f4"), np.full(4, 3e38, "f4")
+    emulated.clip_sgd(value, grad, lr=-1.0, clip=("norm", 1e-6))
+    np.testing.assert_allclose(value, 5e-7, rtol=1e-6)
+
+
+def test_without_momentum_the_buffer_is_neither_read_nor_written(emulated):
+    value, grad, _ = example(100)
+    want, buffer = value - np.float32(0.5) * grad, np.full(100, np.nan, "f4")
+    emulated.clip_sgd(value, grad, lr=0.5, buffer=buffer, dampening=0.5)
+    np.testing.assert_allclose(value, want, rtol=1e-6)
+    assert np.isnan(buffer).all()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nonfinite_gradient_is_skipped_on_the_device(emulated, bad):
     value, grad, _ = example(3000)

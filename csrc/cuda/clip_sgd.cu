@@ -76,7 +76,9 @@ __device__ bool finite(double x) { return x - x == 0; }
 template <class T, bool Aligned>
 __device__ void update_slots(const ClipSgdArgs<T>& a, const ClipSgdPlan& plan, double scale) {
   const ClipSgdOptions& o = a.options;
-  const T clip_scale = static_cast<T>(scale * o.grad_scale), lr = static_cast<T>(o.lr);
+  const double both = scale * o.grad_scale;
+  const bool tiny = both != 0 && fabs(both) < (sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022);  // T would hold few of its bits
+  const T clip_scale = static_cast<T>(both), lr = static_cast<T>(o.lr);
   const T momentum = static_cast<T>(o.momentum), damp = static_cast<T>(1 - o.dampening);
   const T decay = static_cast<T>(o.decoupled ? 0 : o.weight_decay), limit = static_cast<T>(o.limit);
   const T keep = static_cast<T>(o.decoupled ? 1 - o.lr * o.weight_decay : 1);
@@ -91,7 +93,7 @@ __device__ void update_slots(const ClipSgdArgs<T>& a, const ClipSgdPlan& plan, d
       const Four<T> grad = load<T, Aligned>(a.grad + i, count);
       if (a.buffer && !o.first) m = load<T, Aligned>(a.buffer + i, count);
       for (int k = 0; k < 4; ++k) {
-        T g = grad.x[k] * clip_scale;
+        T g = tiny ? static_cast<T>(both * grad.x[k]) : grad.x[k] * clip_scale;
         if (o.clip == Clip::value) {
           g = g > limit ? limit : g;  // NaN stays
           g = g < -limit ? -limit : g;
@@ -118,8 +120,9 @@ __global__ void __launch_bounds__(threads)
   PYASR_SYNC_GRID(104);
   double total = sum_slots(slots, plan.slots, part), unit = 1;
   if (sizeof(T) == 8 && a.n && (!finite(total) || total < static_cast<double>(a.n) * 1e-280)) {
-    // Powers of two that bring every float64 norm into range; the whole grid takes this way or none of it does.
-    unit = finite(total) ? 0x1p512 : 0x1p-512;
+    // Powers of two that bring every float64 norm into range, of subnormal entries too; the whole grid takes this way
+    // or none of it does.
+    unit = finite(total) ? 0x1p600 : 0x1p-512;
     fill_slots<T, Aligned>(a, plan, unit, slots + clip_sgd_most_slots, part);
     PYASR_SYNC_GRID(105);
     total = sum_slots(slots + clip_sgd_most_slots, plan.slots, part);

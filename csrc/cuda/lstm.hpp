@@ -142,9 +142,9 @@ inline std::size_t lstm_warp_bytes(int units, int batch, std::size_t element) {
 }
 
 // The cheapest plan whose blocks are all resident at once, one per processor; one launch per frame where there
-// is none. The cost of a frame in cycles: a tile is batch * padded fused multiply-adds at 128 per cycle and processor,
-// or the reads of shared memory behind them, which take 4 cycles for 16 bytes of each lane and half where rows are
-// shared; every block reads the rows of its group at 32 bytes per cycle; 1500 cycles to meet.
+// is none. The cost of a frame in cycles: per tile the multiply-adds of the block at 128 per cycle (float64: 64), or,
+// where they are more, its reads of shared memory, of which 16 bytes for each lane take 4 cycles, and 2 where lanes
+// read the same; the rows of the group at 32 bytes per cycle; 1500 cycles to meet. Assumed, not measured.
 inline LstmPlan plan_lstm(const DeviceProperties& device, const LstmShape& shape, bool backward, std::size_t element) {
   const LstmProduct p = lstm_product(shape.units, backward, element);
   const int largest = element == 4 ? 8 : 4;

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from pyasr.ops import backend
+
 
 def spd(n, dtype="float64"):
     rng = np.random.default_rng(n)
@@ -84,6 +86,55 @@ def test_ill_conditioned_float32_is_verified(emulated):
     x, info = emulated.cg(A, b, rtol=1e-4)
     assert info == 0
     assert np.linalg.norm(A.astype("f8") @ x - b) <= 1e-4 * np.linalg.norm(b)
+
+
+def test_products_without_a_look(emulated, monkeypatch):
+    """The host asks the device once in 16 products, and what the caller does to the vector it gets is its own business."""
+    A, b = spd(33)
+    looks, products = [], []
+    host = emulated.device.host
+    monkeypatch.setattr(emulated.device, "host", lambda *args: looks.append(args) or host(*args))
+
+    def product(v):
+        y = A @ v
+        v[:] = np.nan
+        products.append(v)
+        return y
+
+    x, info = emulated.cg(product, b, b.astype("f4"), rtol=1e-10)
+    assert len(looks) == len(products) // 16
+    assert info == 0
+    np.testing.assert_allclose(A @ x, b, atol=1e-9)
+    before = len(looks)
+    x, info = emulated.cg(product, b, maxiter=5, verify=False)
+    assert len(looks) == before
+    assert info.get() == info.iterations == 5
+    want, _ = backend("numpy").cg(A, b, maxiter=5, verify=False)
+    np.testing.assert_allclose(x, want, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("product", "error", "text"),
+    [
+        (lambda v: [1, 2, 3], TypeError, "A must return a CUDA array of float32 or float64, got list"),
+        (lambda v: v.astype("i4"), TypeError, "A must return a CUDA array of float32 or float64, got int32"),
+        (lambda v: v[:2], ValueError, r"A must return shape \(3,\), got \(2,\)"),
+        (int, TypeError, "A must be a CUDA array, a callable or an object with matvec or @, got type"),
+    ],
+)
+def test_bad_products_are_named(emulated, product, error, text):
+    with pytest.raises(error, match=text):
+        emulated.cg(product, np.ones(3))
+
+
+def test_matrix_free_outcomes(emulated):
+    _, info = emulated.cg(lambda v: -v, np.ones(3))
+    assert info == -2
+    _, info = emulated.cg(lambda v: v * np.nan, np.ones(3))
+    assert info == -3
+    x, info = emulated.cg(lambda v: v, np.zeros(3))
+    assert info == 0
+    assert (x == 0).all()
 
 
 def test_plans(emulated):

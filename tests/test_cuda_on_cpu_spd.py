@@ -30,3 +30,4 @@ def test_plans(emulated):
     assert not plan(225, False, 1, 132, 227 << 10)["on_chip"]
     assert plan(300, False, 200, 132, 227 << 10)["blocks"] == 1
     assert plan(2048, False, 1, 132, 227 << 10)["blocks"] == 528
+    assert plan(2048, True, 1, 132, 227 << 10)["blocks"] == 264

@@ -15,6 +15,7 @@
 #include "cuda/cg.hpp"
 #include "cuda/cg_method.cuh"
 #include "cuda/cg_products.cuh"
+#include "cuda/cg_step.cuh"
 #include "cuda/launch.cuh"
 
 namespace pyasr::cuda {
@@ -50,24 +51,10 @@ struct Replicated {
   }
   template <class Then>
   __device__ void decide_own(const CgSums& mine, Then then) const {
-    if constexpr (!Grid) {
+    if constexpr (Grid)
+      decide_in_grid(mine, sums, s, slots, blocks, [&] { meet(); }, then);
+    else
       decide(mine, then);
-    } else {
-      decide(mine, [&](const CgSums& t) {
-        s->turn ^= 1;
-        double* const slot = slots + 3 * (s->turn * blocks + static_cast<int>(blockIdx.x));
-        dev::store_cg(slot, t.a);
-        dev::store_cg(slot + 1, t.b);
-        dev::store_cg(slot + 2, t.top);
-      });
-      meet();
-      CgSums m{};
-      for (int k = begin(); k < blocks; k += step()) {
-        const double* const slot = slots + 3 * (s->turn * blocks + k);
-        m = plus(m, {dev::load_cg(slot), dev::load_cg(slot + 1), dev::load_cg(slot + 2)});
-      }
-      decide(m, then);
-    }
   }
   __device__ static double load(const void* of, bool is_double, int i) {
     return is_double ? static_cast<const double*>(of)[i] : static_cast<double>(static_cast<const float*>(of)[i]);
@@ -339,6 +326,26 @@ cudaError_t cg(const CgArgs<T>& args, void* workspace, cudaStream_t stream) {
   return cudaSuccess;
 }
 
+template <class T>
+cudaError_t cg_step_plan(int n, const CgOptions& options, CgStepPlan* plan) {
+  int resident = 0;
+  if (const cudaError_t e = resident_blocks(cg_step_kernel<T>, cg_step_threads, 0, &resident)) return e;
+  *plan = plan_cg_step(n, sizeof(T), options, resident);
+  return cudaSuccess;
+}
+
+template <class T>
+cudaError_t cg_step(const CgStepArgs<T>& args, void* workspace, cudaStream_t stream) {
+  CgStepPlan plan;
+  if (const cudaError_t e = cg_step_plan<T>(args.n, args.options, &plan)) return e;
+  return launch_grid(cg_step_kernel<T>, plan.blocks, cg_step_threads, 0, stream, args, plan,
+                     static_cast<unsigned char*>(workspace));
+}
+
+template cudaError_t cg_step_plan<float>(int, const CgOptions&, CgStepPlan*);
+template cudaError_t cg_step_plan<double>(int, const CgOptions&, CgStepPlan*);
+template cudaError_t cg_step(const CgStepArgs<float>&, void*, cudaStream_t);
+template cudaError_t cg_step(const CgStepArgs<double>&, void*, cudaStream_t);
 template cudaError_t cg_plan<float>(int, int, const CgOptions&, CgPlan*, int*);
 template cudaError_t cg_plan<double>(int, int, const CgOptions&, CgPlan*, int*);
 template cudaError_t cg(const CgArgs<float>&, void*, cudaStream_t);

@@ -130,4 +130,53 @@ cudaError_t cg(const CgArgs<T>& args,
                void* workspace,  // groups times workspace_bytes of the plan, aligned to 128
                cudaStream_t stream);
 
+// Matrix-free: the caller multiplies, and a launch does everything between two products. Which product is wanted next
+// is decided on the device, which writes the vector to multiply, so the host can go on without knowing; once the
+// solution is over, further steps leave it as it is.
+template <class T>
+struct CgStepArgs {
+  const void* answer;  // [n] the product with the v of the step before, float or double; null for the first step
+  const T* b;          // [n]
+  const void* x0;      // [n] float or double, or null
+  T* v;                // [n] out: what is to be multiplied
+  T* x;                // [n] out, when the solution is over
+  CgReport* report;    // [1] out; info is cg_under_way until then
+  int n;
+  bool answer_is_double, x0_is_double;
+  CgOptions options;
+};
+constexpr long long cg_under_way = -6;
+
+struct CgStepPlan {
+  int blocks, rows;  // entries that a block owns
+  int energies;
+  std::size_t wide, narrow, slots, history, workspace_bytes;  // as in CgPlan
+};
+
+constexpr int cg_step_threads = 256;
+// So many products, and the solution is over.
+constexpr long long cg_most_products(long long maxiter) { return maxiter + cg_most_restarts + 2; }
+
+constexpr CgStepPlan plan_cg_step(int n, std::size_t entry, const CgOptions& o, int resident) {
+  CgStepPlan p{};
+  const int wanted = (n - 1) / (4 * cg_step_threads) + 1;
+  p.blocks = wanted < resident ? wanted : resident > 0 ? resident : 1;
+  p.rows = (n - 1) / p.blocks + 1;
+  p.energies = cg_energies(o);
+  p.wide = cg_line(static_cast<std::size_t>(n) * sizeof(double));
+  p.narrow = cg_line(static_cast<std::size_t>(n) * entry);
+  p.slots = cg_line(6 * sizeof(double) * static_cast<std::size_t>(p.blocks));
+  p.history = cg_line(sizeof(double) * static_cast<std::size_t>(p.energies));
+  p.workspace_bytes = cg_scalar_bytes + 5 * p.wide + (o.flexible ? 3 : 2) * p.narrow + p.slots + p.history;
+  return p;
+}
+
+template <class T>
+cudaError_t cg_step_plan(int n, const CgOptions& options, CgStepPlan* plan);
+
+// Queues a step on the stream and returns at once. The workspace, workspace_bytes aligned to 128, belongs to the
+// solution and keeps what the next step needs.
+template <class T>
+cudaError_t cg_step(const CgStepArgs<T>& args, void* workspace, cudaStream_t stream);
+
 }  // namespace pyasr::cuda

@@ -179,7 +179,7 @@ struct Cholesky {
     if (!failed) substitute();
     for (int j = thread; j < n; j += static_cast<int>(blockDim.x)) {
       const T v = get(at(plan.padded, j));
-      x[j] = failed ? v * 0 / T{0} : v;
+      x[j] = failed ? sqrt(T{-1}) : v;
     }
     if (thread == 0) *order = *minor;
   }
@@ -187,7 +187,9 @@ struct Cholesky {
 
 // The systems from `first` on, each block its own; a grid solves one.
 template <class T, bool Grid, bool OnChip>
-__global__ void __launch_bounds__(OnChip ? spd_most_threads : spd_memory_threads, OnChip ? 1 : spd_blocks_per_processor)
+__global__ void __launch_bounds__(OnChip ? spd_most_threads : spd_memory_threads, OnChip           ? 1
+                                                                                  : sizeof(T) == 8 ? 2
+                                                                                                   : 4)
     spd_kernel(SpdArgs<T> a, SpdPlan plan, T* workspace, int first) {
   PYASR_DYNAMIC_SHARED(T, shared);
   PYASR_SHARED(int, minor, 1);

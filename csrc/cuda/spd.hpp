@@ -22,8 +22,7 @@ struct SpdPlan {
 
 constexpr int spd_panel = 32;  // columns of a panel: a lane of a warp each
 constexpr int spd_most_threads = 256;
-constexpr int spd_memory_threads = 128;      // a warp for every 8 rows of a tile
-constexpr int spd_blocks_per_processor = 4;  // beyond which a meeting of the grid costs more than they bring
+constexpr int spd_memory_threads = 128;  // a warp for every 8 rows of a tile
 
 constexpr SpdPlan plan_spd(int n, std::size_t entry, int systems, int processors, std::size_t shared) {
   SpdPlan p{};
@@ -39,7 +38,7 @@ constexpr SpdPlan plan_spd(int n, std::size_t entry, int systems, int processors
   p.shared_bytes = fixed + 2 * tile;
   p.workspace_bytes = static_cast<std::size_t>(p.padded + 1) * static_cast<std::size_t>(p.stride) * entry;
   p.threads = spd_memory_threads;
-  if (systems < processors) p.blocks = spd_blocks_per_processor * processors;
+  if (systems < processors) p.blocks = (entry == 8 ? 2 : 4) * processors;     // as registers allow
   const int panels = p.padded / spd_panel, most = panels * (panels + 3) / 2;  // tiles behind the first panel
   if (p.blocks > most) p.blocks = most;
   return p;

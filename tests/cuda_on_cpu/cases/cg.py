@@ -43,6 +43,17 @@ def given(A, b, **options):
     return {"row": "cg", "make": lambda ops: ((ops.xp.asarray(A, "f8"), ops.xp.asarray(b, "f8")), options)}
 
 
+def operator(n, dtype, options=None, **fields):
+    """A known by its products alone: four eigenvalues, so that as many iterations are enough."""
+
+    def make(ops):
+        d = ops.xp.asarray(np.resize(np.array([1, 1.5, 2.5, 4], dtype), n))
+        b = ops.xp.asarray(np.random.default_rng(n).standard_normal(n).astype(dtype))
+        return (lambda v: d * v, b), {"rtol": 1e-6 if dtype == "float32" else 1e-12, **(options or {})}
+
+    return {"row": "cg", "make": make, **fields}
+
+
 SMALL = {"mutate": False}
 CASES = {f"{n}, {dtype}": case(n, dtype, **SMALL) for n in (1, 2, 7, 33) for dtype in ("float32", "float64")}
 CASES |= {
@@ -64,6 +75,10 @@ CASES |= {
     "martens": case(150, "float64", more={"stop": "martens", "martens_eps": 1e-6}),
     "unverified": case(21, "float64", more={"verify": False}),
     "two iterations": case(150, "float64", more={"maxiter": 2}, **SMALL),
+    "products": operator(2100, "float32"),
+    "products, damping and flexible": operator(1030, "float64", {"damping": 0.5, "flexible": True}, **SMALL),
+    "products, martens": operator(1030, "float64", {"stop": "martens", "maxiter": 30}, **SMALL),
+    "products, two iterations": operator(7, "float64", {"maxiter": 2}, **SMALL),
     "negative curvature": given(np.diag([1.0, -1.0, 2.0]), [1.0, 2.0, 1.0]),
     "a breakdown": given([[1, 1], [1, 1]], [1.0, -1.0]),
     "NaN": given([[1, 0], [0, np.nan]], [1.0, 1.0]),

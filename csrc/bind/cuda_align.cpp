@@ -6,13 +6,14 @@ namespace {
 
 using namespace py::literals;
 
-struct Sizes {
+struct AlignSizes {
   std::int64_t T, B, V, U;
 };
 
 template <class T>
-cudaError_t run(Address logits, Address lengths, Address labels, Address label_lengths, Address positions,
-                Address scores, Address log_p, const Sizes& n, std::int32_t blank, Address workspace, Address stream) {
+cudaError_t run_align(Address logits, Address lengths, Address labels, Address label_lengths, Address positions,
+                      Address scores, Address log_p, const AlignSizes& n, std::int32_t blank, Address workspace,
+                      Address stream) {
   const AlignArgs<T> args{at<const T>(logits),
                           at<const std::int32_t>(lengths),
                           at<const std::int32_t>(labels),
@@ -31,9 +32,9 @@ cudaError_t run(Address logits, Address lengths, Address labels, Address label_l
 void ctc_align(Address logits, Address lengths, Address labels, Address label_lengths, Address positions,
                Address scores, Address log_p, std::int64_t T, std::int64_t B, std::int64_t V, std::int64_t U,
                std::int32_t blank, bool is_double, Address workspace, Address stream) {
-  const Sizes n{T, B, V, U};
+  const AlignSizes n{T, B, V, U};
   queue("ctc_align", [&] {
-    const auto call = is_double ? run<double> : run<float>;
+    const auto call = is_double ? run_align<double> : run_align<float>;
     return call(logits, lengths, labels, label_lengths, positions, scores, log_p, n, blank, workspace, stream);
   });
 }

@@ -7,8 +7,8 @@ namespace {
 using namespace py::literals;
 
 template <class T>
-cudaError_t run(Address value, Address grad, Address buffer, std::size_t n, const ClipSgdOptions& options,
-                Address workspace, Address report, Address stream) {
+cudaError_t run_clip_sgd(Address value, Address grad, Address buffer, std::size_t n, const ClipSgdOptions& options,
+                         Address workspace, Address report, Address stream) {
   const ClipSgdArgs<T> args{at<T>(value), at<const T>(grad), at<T>(buffer), n, options};
   return cuda::clip_sgd(args, at<void>(workspace), at<cuda::ClipSgdReport>(report), stream_at(stream));
 }
@@ -31,8 +31,8 @@ void clip_sgd(Address value, Address grad, Address buffer, std::size_t n, bool i
   o.clip = clip == "norm" ? Clip::norm : clip == "value" ? Clip::value : Clip::none;
   o.nonfinite = propagate ? NonFinite::propagate : NonFinite::skip;
   queue("clip_sgd", [&] {
-    return is_double ? run<double>(value, grad, buffer, n, o, workspace, report, stream)
-                     : run<float>(value, grad, buffer, n, o, workspace, report, stream);
+    return is_double ? run_clip_sgd<double>(value, grad, buffer, n, o, workspace, report, stream)
+                     : run_clip_sgd<float>(value, grad, buffer, n, o, workspace, report, stream);
   });
 }
 

@@ -6,13 +6,14 @@ namespace {
 
 using namespace py::literals;
 
-struct Sizes {
+struct CtcSizes {
   std::int64_t T, B, V, U;
 };
 
 template <class T>
-cudaError_t run(Address logits, Address lengths, Address labels, Address label_lengths, Address loss, Address dlogits,
-                const Sizes& n, std::int32_t blank, bool zero_infinity, Address workspace, Address stream) {
+cudaError_t run_ctc(Address logits, Address lengths, Address labels, Address label_lengths, Address loss,
+                    Address dlogits, const CtcSizes& n, std::int32_t blank, bool zero_infinity, Address workspace,
+                    Address stream) {
   const CtcArgs<T> args{at<const T>(logits),
                         at<const std::int32_t>(lengths),
                         at<const std::int32_t>(labels),
@@ -32,9 +33,9 @@ cudaError_t run(Address logits, Address lengths, Address labels, Address label_l
 void ctc_loss(Address logits, Address lengths, Address labels, Address label_lengths, Address loss, Address dlogits,
               std::int64_t T, std::int64_t B, std::int64_t V, std::int64_t U, std::int32_t blank, bool zero_infinity,
               bool is_double, Address workspace, Address stream) {
-  const Sizes n{T, B, V, U};
+  const CtcSizes n{T, B, V, U};
   queue("ctc_loss", [&] {
-    const auto call = is_double ? run<double> : run<float>;
+    const auto call = is_double ? run_ctc<double> : run_ctc<float>;
     return call(logits, lengths, labels, label_lengths, loss, dlogits, n, blank, zero_infinity, workspace, stream);
   });
 }

@@ -7,8 +7,8 @@ namespace {
 using namespace py::literals;
 
 template <class T>
-cudaError_t run(Address logits, Address lengths, Address labels, Address counts, std::int64_t frames, std::int64_t B,
-                std::int64_t V, std::int32_t blank, Address workspace, Address stream) {
+cudaError_t run_greedy(Address logits, Address lengths, Address labels, Address counts, std::int64_t frames,
+                       std::int64_t B, std::int64_t V, std::int32_t blank, Address workspace, Address stream) {
   const GreedyArgs<T> args{at<const T>(logits),
                            at<const std::int32_t>(lengths),
                            at<std::int32_t>(labels),
@@ -23,7 +23,7 @@ cudaError_t run(Address logits, Address lengths, Address labels, Address counts,
 void ctc_greedy(Address logits, Address lengths, Address labels, Address counts, std::int64_t T, std::int64_t B,
                 std::int64_t V, std::int32_t blank, bool is_double, Address workspace, Address stream) {
   queue("ctc_greedy", [&] {
-    const auto call = is_double ? run<double> : run<float>;
+    const auto call = is_double ? run_greedy<double> : run_greedy<float>;
     return call(logits, lengths, labels, counts, T, B, V, blank, workspace, stream);
   });
 }

@@ -7,8 +7,8 @@ namespace {
 using namespace py::literals;
 
 template <class T>
-cudaError_t run(Address logits, Address labels, Address loss, Address dlogits, std::int64_t N, std::int64_t V,
-                Address stream) {
+cudaError_t run_softmax(Address logits, Address labels, Address loss, Address dlogits, std::int64_t N, std::int64_t V,
+                        Address stream) {
   const SoftmaxArgs<T> args{at<const T>(logits), at<const std::int32_t>(labels), at<T>(loss), at<T>(dlogits), N, V};
   return cuda::softmax_cross_entropy(args, stream_at(stream));
 }
@@ -16,8 +16,8 @@ cudaError_t run(Address logits, Address labels, Address loss, Address dlogits, s
 void softmax_cross_entropy(Address logits, Address labels, Address loss, Address dlogits, std::int64_t N,
                            std::int64_t V, bool is_double, Address stream) {
   queue("softmax_cross_entropy", [&] {
-    return is_double ? run<double>(logits, labels, loss, dlogits, N, V, stream)
-                     : run<float>(logits, labels, loss, dlogits, N, V, stream);
+    return is_double ? run_softmax<double>(logits, labels, loss, dlogits, N, V, stream)
+                     : run_softmax<float>(logits, labels, loss, dlogits, N, V, stream);
   });
 }
 

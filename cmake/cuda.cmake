@@ -3,6 +3,7 @@
 # Without find_package(CUDAToolkit): that fails on a toolkit that came from PyPI wheels.
 # The families with kernels: csrc/cuda/<family>.cu and csrc/bind/cuda_<family>.cpp. The tests read this list too.
 set(PYASR_CUDA_FAMILIES
+  adam
   align
   cg
   clip_sgd
@@ -10,6 +11,7 @@ set(PYASR_CUDA_FAMILIES
   greedy
   lstm
   mfcc
+  rmsprop
   softmax
   spd
 )

@@ -200,10 +200,14 @@ def pieces_of(
         form = (rows, columns) if v.size else (0, 0)  # one side of nothing may be longer than memory
         found.append(Piece(v, g, [cut(x, part) for x in used], cut(average, part), *form, *numbers))
     for i, p in enumerate(found):
-        of = "" if segments is None else f" of segments[{i}]"
-        lr = door.fit(f"lr{of}", options.lr * p.lr, p.value.dtype)
-        decay = door.fit(f"weight_decay{of}", options.weight_decay * p.decay, p.value.dtype)
-        door.fit(f"l1{of}", options.l1 * p.decay, p.value.dtype)
-        if options.decoupled:
-            door.fit(f"lr * weight_decay{of}", lr * decay, p.value.dtype)
+        check_factors(door, options, p.lr, p.decay, p.value.dtype, "" if segments is None else f" of segments[{i}]")
     return found
+
+
+def check_factors(door: Door, options: Options, lr: float, decay: float, dtype: np.dtype, of: str) -> None:
+    """Raise where the options times the factors of a piece are beyond dtype. `of` names the piece."""
+    rate = door.fit(f"lr{of}", options.lr * lr, dtype)
+    shrink = door.fit(f"weight_decay{of}", options.weight_decay * decay, dtype)
+    door.fit(f"l1{of}", options.l1 * decay, dtype)
+    if options.decoupled:
+        door.fit(f"lr * weight_decay{of}", rate * shrink, dtype)

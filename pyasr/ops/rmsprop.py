@@ -6,14 +6,51 @@ root) after one of the ways of clipping of clip_sgd.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pyasr.ops._door import Door
 from pyasr.ops._op import Row
-from pyasr.ops._update import Factors, StepInfo, gradient, held, update
+from pyasr.ops._update import Factors, Options, Piece, StepInfo, gradient, held, update
 from pyasr.ops._update_door import MOST_DECAY, check_options, check_value, pieces_of
+
+
+class Numbers(NamedTuple):
+    """What the rule counts with."""
+
+    alpha: float
+    eps: float
+    momentum: float
+
+
+def check(
+    door: Door, value: Any, grad: Any, square: Any, lr: Any, alpha: Any, eps: Any, momentum: Any, buffer: Any, mean: Any,
+    weight_decay: Any, clip: Any, clip_eps: Any, grad_scale: Any, nonfinite: Any, sum_squares: Any, average: Any,
+    average_decay: Any, segments: Any, threads: Any,
+) -> tuple[list[Piece], Options, Numbers]:  # fmt: skip
+    """Raise for bad arguments; return the pieces, the common options and RMSprop's own."""
+    dtype = check_value(door, value)
+    options = check_options(
+        door, dtype, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
+        most_decay=MOST_DECAY,
+    )  # fmt: skip
+    a, e = door.real("alpha", alpha, 0.0, 1.0), door.real("eps", eps, 0.0, dtype=dtype)
+    mu = door.real("momentum", momentum, 0.0, dtype=dtype)
+    pieces = pieces_of(
+        door,
+        value,
+        grad,
+        {"square": square, "buffer": buffer, "mean": mean},
+        average,
+        segments,
+        options,
+        required=("square",),
+        unused="" if mu else "buffer",
+    )
+    if mu != 0 and buffer is None:
+        door.value_error("momentum needs a buffer, got None")
+    return pieces, options, Numbers(a, e, mu)
 
 
 def rmsprop(
@@ -39,26 +76,10 @@ def rmsprop(
     threads: int | None = None,
 ) -> StepInfo:
     door = Door("rmsprop")
-    dtype = check_value(door, value)
-    options = check_options(
-        door, dtype, lr, weight_decay, clip, "clip_eps", clip_eps, grad_scale, nonfinite, sum_squares, average_decay, threads,
-        most_decay=MOST_DECAY,
+    pieces, options, (a, e, mu) = check(
+        door, value, grad, square, lr, alpha, eps, momentum, buffer, mean, weight_decay, clip, clip_eps, grad_scale, nonfinite,
+        sum_squares, average, average_decay, segments, threads,
     )  # fmt: skip
-    a, e = door.real("alpha", alpha, 0.0, 1.0), door.real("eps", eps, 0.0, dtype=dtype)
-    mu = door.real("momentum", momentum, 0.0, dtype=dtype)
-    pieces = pieces_of(
-        door,
-        value,
-        grad,
-        {"square": square, "buffer": buffer, "mean": mean},
-        average,
-        segments,
-        options,
-        required=("square",),
-        unused="" if mu else "buffer",
-    )
-    if mu != 0 and buffer is None:
-        door.value_error("momentum needs a buffer, got None")
 
     def rule(p: np.ndarray, grad: np.ndarray, states: list[Any], f: Factors) -> None:
         v, (s, m, average_g) = p.astype(np.float64), states

@@ -91,6 +91,6 @@ class CudaDoor(Door):
         return stream
 
 
-def address(x: DeviceArray | None) -> int:
+def address(x: Any) -> int:
     """Where it begins; 0 for None, which the kernels take as absent."""
     return 0 if x is None else x.address

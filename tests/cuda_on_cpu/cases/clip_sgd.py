@@ -1,21 +1,48 @@
-"""clip_sgd: every option of the kernel at sizes around its tile of 1024 entries, and what its float64 norm has to survive."""
+"""clip_sgd: the skeleton of all updates. Every option at sizes around its tile of 1024 entries, and norms beyond the range."""
 
 import numpy as np
 
+from pyasr.ops._update import SEGMENT
+
+MOMENTUM = {"momentum": 0.9}
 OPTIONS = {
     "plain": {},
-    "norm": {"clip": ("norm", 1.0), "momentum": 0.9},
-    "value": {"clip": ("value", 0.5), "momentum": 0.9, "dampening": 0.1},
-    "nesterov": {"clip": ("norm", 2.0), "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-    "first step": {"momentum": 0.9, "dampening": 0.5, "step": 0, "weight_decay": 0.1, "decoupled": True},
+    "norm": {"clip": ("norm", 1.0), **MOMENTUM},
+    "value": {"clip": ("value", 0.5), "dampening": 0.1, **MOMENTUM},
+    "nesterov": {"clip": ("norm", 2.0), "nesterov": True, "weight_decay": 0.1, **MOMENTUM},
+    "first step": {"dampening": 0.5, "step": 0, "weight_decay": 0.1, "decoupled": True, **MOMENTUM},
+}
+MORE = {
+    "root": {"clip": ("value", "rsqrt_d"), "l1": 0.1, "average_decay": 0.9},
+    "root of d": {"clip": ("value", "rsqrt_d", 7), "l1": 0.1, "proximal": True},
+    "adaptive": {"clip": ("adaptive", 0.05), "l1": 0.1, "proximal": True, "average_decay": 0.5, **MOMENTUM},
+    "change": {"clip": ("max_change", 0.5, 1.0), "weight_decay": 0.1, "average_decay": 0.5, **MOMENTUM},
+    "known sum": {"clip": ("norm", 1.0), "sum_squares": 5000.0, "average_decay": 0.5},
+    "known sum, rows": {"clip": ("adaptive", 0.1), "sum_squares": 5000.0},
+    "propagate": {"nonfinite": "propagate", "grad_scale": -2.0},
 }
 
 
-def case(size, dtype, options, scale=1.0, **more):
+def segments(rows, columns, *, gap=3):
+    """A table with gaps, three groups, and a segment without entries in the middle."""
+    table = np.zeros(len(rows) + 1, SEGMENT)
+    table["rows"] = [*rows[:1], 0, *rows[1:]]
+    table["columns"] = [*columns[:1], 5, *columns[1:]]
+    table["length"] = table["rows"] * table["columns"]
+    table["offset"] = gap + np.cumsum(table["length"] + gap) - table["length"] - gap
+    numbers = np.arange(len(table))
+    table["lr"], table["decay"], table["group"] = 1 / (1 + numbers), numbers, (numbers * 2) % 3
+    return table
+
+
+def case(size, dtype, options, scale=1.0, shift=0, **more):
     def make(ops):
         rng = np.random.default_rng(size)
-        value, grad, buffer = (ops.xp.asarray(scale * rng.standard_normal(size).astype(dtype)) for _ in range(3))
-        return (value, grad), {"lr": 0.1, "buffer": buffer if "momentum" in options else None, **options}
+        value, grad, buffer, average = (
+            ops.xp.asarray(scale * rng.standard_normal(size + shift).astype(dtype))[shift:] for _ in range(4)
+        )
+        kwargs = {"lr": 0.1, "buffer": buffer if "momentum" in options else None, **options}
+        return (value, grad), kwargs | ({"average": average} if "average_decay" in options else {})
 
     return {"row": "clip_sgd", "make": make, **more}
 
@@ -27,10 +54,39 @@ CASES = {
     for dtype in ("float32", "float64")
 }
 CASES |= {
+    f"{name}, {size}, {dtype}": case(size, dtype, options, mutate=False)
+    for name, options in MORE.items()
+    for size in (0, 2051)
+    for dtype in ("float32", "float64")
+}
+TABLE = segments([40, 3, 1, 5, 1], [31, 1, 2049, 7, 2])
+CASES |= {
+    f"{name} by segments, {dtype}": case(
+        3400, dtype, options | {"segments": TABLE, "average_decay": 0.9, "weight_decay": 0.1}, mutate=dtype == "float32"
+    )
+    for name, options in (OPTIONS | MORE).items()
+    for dtype in ("float32", "float64")
+    if name != "known sum"  # there are several groups
+}
+CASES |= {
+    "one group, known sum": case(
+        900,
+        "float32",
+        {
+            "segments": np.array([(8, 16, 4, 4, 2.0, 0.5, 0), (64, 800, 8, 100, 1.0, 1.0, 0)], SEGMENT),
+            "sum_squares": 9.0,
+        }
+        | {"clip": ("norm", 1.0), "eps": 0.1},
+        mutate=False,
+    ),
+    "no segments at all": case(5, "float32", {"segments": np.zeros(0, SEGMENT), "clip": ("norm", 1.0)}, mutate=False),
     "five blocks": case(9001, "float32", OPTIONS["norm"], resident=5),
-    # Forms the sum twice: barrier 105, and 103 between two sums whose results all threads use.
+    # Nine tiles of 8 kB are more than the block's 64 kB: the gradient is read twice.
+    "grad beyond shared memory": case(9001, "float64", OPTIONS["norm"], resident=1, mutate=False),
+    "not aligned": case(3001, "float32", MORE["change"], shift=1, mutate=False),
     "a norm beyond float64": case(5003, "float64", {"clip": ("norm", 1e200)}, scale=1e200),
     "a norm below float64": case(3000, "float64", {}, scale=1e-200),
+    "a scale below float32": case(3000, "float32", {"grad_scale": 1e-41, "lr": 1e38}, scale=1.5, mutate=False),
 }
 # Barriers that can be left out without a wrong answer, and why they stay.
 REASONS = {}

@@ -1,0 +1,91 @@
+// What the updates share on a CUDA device: their arguments and, as plain host code that needs no GPU, the shape of
+// their launch. The rules are in clip_sgd.hpp, adam.hpp and rmsprop.hpp.
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "pyasr/update.hpp"
+
+namespace pyasr::cuda {
+
+template <class T>
+struct UpdateVectors {
+  T* value;                 // [n] in and out
+  const T* grad;            // [n] may not overlap what is written
+  T* state[update_states];  // [n] in and out, or null; what they are the rule's contract says
+  T* average;               // [n] in and out, or null
+  std::size_t n;
+};
+
+struct UpdateNumbers {
+  UpdateOptions options;        // `limit` is that of value clipping too
+  double lr, weight_decay, l1;  // before the factors of a segment
+  bool root;                    // value clipping by the `root` of the slot instead
+};
+
+// The gradient is cut into slots. A block forms the norm of a slot, and all blocks join norms in the order of slots.
+// Slots depend on n and the segment table alone: the same bits on any device, whatever the number of blocks.
+struct UpdateSlot {
+  std::int64_t begin;
+  std::int32_t length;
+  std::int32_t first, end;  // the slots that are clipped together with this one: a group, a row or a segment
+  std::int32_t unused;
+  double lr, decay;  // the factors of its segment
+  double root;       // 1 / sqrt(entries of its segment)
+};
+static_assert(sizeof(UpdateSlot) == 48, "pyasr/ops/_cuda/_update.py writes them");
+
+struct UpdateTable {
+  const UpdateSlot* slots;  // [count], by group; null for a vector without segments
+  int count;
+  std::size_t slot_size;  // entries of the longest, a multiple of the tile
+  bool aligned;           // every slot begins at a multiple of 4 entries
+};
+
+constexpr int update_threads = 256;
+constexpr std::size_t update_tile = 4 * update_threads;  // entries that a block takes at a time
+constexpr int update_most_slots = 1024;                  // of a vector without segments
+
+struct UpdatePlan {
+  std::size_t slot_size;  // entries of a slot, a multiple of the tile; the last slot may be shorter
+  int slots, blocks;
+};
+
+// The fewest blocks that are done in as many rounds as all resident ones: each then has the same number of slots, or
+// one less.
+constexpr int update_blocks(int slots, int resident_blocks) noexcept {
+  if (slots <= 1 || resident_blocks <= 1) return 1;
+  const int rounds = (slots - 1) / resident_blocks + 1;
+  return (slots - 1) / rounds + 1;
+}
+
+constexpr UpdatePlan plan_update(std::size_t n, int resident_blocks) noexcept {
+  const std::size_t tiles = n / update_tile + (n % update_tile != 0);
+  const std::size_t per_slot = tiles ? (tiles - 1) / update_most_slots + 1 : 1;
+  const int slots = static_cast<int>((tiles + per_slot - 1) / per_slot);
+  return {per_slot * update_tile, slots, update_blocks(slots, resident_blocks)};
+}
+
+// Two norms per slot: of the gradient, and of the weights or of the step where a way of clipping asks for it.
+constexpr std::size_t update_workspace_bytes(int slots) noexcept {
+  return 2 * sizeof(double) * static_cast<std::size_t>(slots);
+}
+
+// What the kernel leaves on the device. `skipped` is 0 or 1.
+struct UpdateReport {
+  double norm, scale, skipped;
+};
+
+// All but the vectors. A launch is queued on the stream and returns at once; everything points to memory of the current
+// device, and the workspace is free again when the stream has passed the call.
+struct UpdateCall {
+  UpdateNumbers numbers;
+  UpdateTable table;
+  double* norms;  // update_workspace_bytes
+  UpdateReport* report;
+  cudaStream_t stream;
+};
+
+}  // namespace pyasr::cuda

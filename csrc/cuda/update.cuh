@@ -87,7 +87,7 @@ struct Updater {
 
   __device__ double norm_of_grad(const UpdateSlot& slot, Four<T>* keep) {
     const T* const grad = a.grad + slot.begin;
-    const double norm = norm_of_entries<T>(all, slot.length, [&](int at, int count) {
+    const double norm = norm_of_entries<T, 4>(all, slot.length, [&](int at, int count) {
       const Four<T> g = load<T, Aligned>(grad + at, count);
       if (keep) keep[at / 4] = g;  // which this thread reads again, and no other
       return g;
@@ -101,13 +101,14 @@ struct Updater {
   }
   __device__ double norm_of_value(const UpdateSlot& slot) {
     const T* const value = a.value + slot.begin;
-    return norm_of_entries<T>(all, slot.length, [&](int at, int count) { return load<T, Aligned>(value + at, count); });
+    return norm_of_entries<T, 1>(all, slot.length,
+                                 [&](int at, int count) { return load<T, Aligned>(value + at, count); });
   }
   // Of the step, lr apart.
   __device__ double norm_of_step(const UpdateSlot& slot) {
     const Steps<T> s = steps_of(slot, 1, 1);
     const T shrink = static_cast<T>(o.options.decoupled ? o.weight_decay * slot.decay : 0);
-    return norm_of_entries<T>(all, slot.length, [&](int at, int count) {
+    return norm_of_entries<T, 1>(all, slot.length, [&](int at, int count) {
       Four<T> step{}, v[Rule::states] = {};
       const Four<T> p = load<T, Aligned>(a.value + slot.begin + at, count);
       const Four<T> g = load<T, Aligned>(a.grad + slot.begin + at, count);
@@ -222,7 +223,7 @@ struct Updater {
       const Four<T>* const keep = launch.sums ? kept_of(i) : nullptr;
       int at = slot.length / tile * tile + 4 * static_cast<int>(threadIdx.x);
       if (at < slot.length) update_entries(s, slot, keep, at, slot.length - at);
-#pragma unroll 2
+#pragma unroll 1  // the blocks of a processor have 40 to 60 kB under way between them
       for (at -= tile; at >= 0; at -= tile) update_entries(s, slot, keep, at, 4);
     }
   }
@@ -250,7 +251,9 @@ struct Updater {
 };
 
 template <class T, class Rule, bool Aligned>
-__global__ void __launch_bounds__(update_threads)
+__global__ void __launch_bounds__(update_threads, sizeof(T) == 8     ? 2
+                                                  : Rule::states > 1 ? 3
+                                                                     : 4)
     update_kernel(UpdateVectors<T> a, UpdateNumbers o, Rule rule, UpdateLaunch launch, double* norms /* [2, slots] */,
                   UpdateReport* report) {
   PYASR_DYNAMIC_SHARED(Four<T>, kept);

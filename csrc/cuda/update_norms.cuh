@@ -68,8 +68,9 @@ struct Joiner {
   }
 };
 
-// The norm of `length` entries, four of which `each(at, count)` gives from `at` on, 0 beyond count.
-template <class T, class Each>
+// The norm of `length` entries, four of which `each(at, count)` gives from `at` on, 0 beyond count. A thread has Ahead
+// loads of them under way.
+template <class T, int Ahead, class Each>
 __device__ double norm_of_entries(Joiner& all, int length, const Each& each) {
   constexpr int tile = static_cast<int>(update_tile);
   double unit = 1;
@@ -82,7 +83,7 @@ __device__ double norm_of_entries(Joiner& all, int length, const Each& each) {
       }
     };
     int at = 4 * static_cast<int>(threadIdx.x);
-#pragma unroll 4
+#pragma unroll Ahead
     for (int full = length / tile; full > 0; --full, at += tile) add(each(at, 4));
     if (at < length) add(each(at, length - at));
     const double total = all.join<Join::sum>((s[0] + s[1]) + (s[2] + s[3]));

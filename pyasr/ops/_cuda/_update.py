@@ -145,7 +145,7 @@ def table_of(door: CudaDoor, segments: Any, size: int, dtype: np.dtype, options:
     table = known[key]
     if options.sum_squares is not None and clip == "norm" and table.groups > 1:
         door.value_error("sum_squares must be None where segments have several groups, got a number")
-    most = np.finfo(dtype).max
+    most = float(np.finfo(dtype).max)
     rate, shrink = abs(options.lr) * table.lr, max(options.weight_decay, options.l1) * table.decay
     if not max(rate, shrink, rate * shrink) <= most:  # one of them may be too large: which?
         for i, s in enumerate(segments):

@@ -57,7 +57,7 @@ struct Distributed {
 };
 
 template <class T>
-__global__ void __launch_bounds__(cg_step_threads)
+__global__ void __launch_bounds__(cg_step_threads, 2)
     cg_step_kernel(CgStepArgs<T> a, CgStepPlan plan, unsigned char* workspace) {
   PYASR_SHARED(CgScalars, s, 1);
   PYASR_SHARED(CgSums, sums, cg_step_threads / 32);

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import pyasr
+from pyasr.losses import Ctc
+from pyasr.models import lstm_ctc
 from pyasr.ops import backend
 from pyasr.ops._cuda import _update
 from pyasr.ops._update import SEGMENT
@@ -156,3 +158,28 @@ def test_optimizers_train_as_on_the_cpu(emulated, name):
         ends.append(np.concatenate([params.value, ema.value]))
     np.testing.assert_allclose(*ends, rtol=1e-4, atol=2e-5)  # a thousandth of a step: it is divided by small roots
     assert losses[5] < losses[0]
+
+
+def test_a_small_recognizer_trains_as_on_the_cpu(emulated):
+    """Every operation of the step is one of the column: LSTM, CTC, Adam."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((7, 2, 5)).astype("f4")
+    lengths, labels = np.array([7, 5], "i4"), np.array([[1, 2], [2, -1]], "i4")
+    x[5:, 1] = 0
+    ends, losses = [], []
+    for ops in (emulated.backend, backend("numpy")):
+        params = pyasr.Params(ops)
+        model = lstm_ctc(params, 5, 3, hidden=8, layers=1, dropout=0.0, stack=1)
+        params.init(seed=1)
+        criterion, optimizer = Ctc(ops), Adam(params)
+        for _ in range(4):
+            logits, saved = model.forward(x, lengths)
+            loss = criterion(logits, lengths, labels)
+            losses.append(float(loss.value))
+            params.grad[:] = 0
+            model.backward(saved, loss.grad, need_dx=False)
+            optimizer.step(lr=0.05)
+        ends.append(params.value.copy())
+    assert losses[3] < 0.8 * losses[0]
+    np.testing.assert_allclose(losses[:4], losses[4:], rtol=1e-4)
+    np.testing.assert_allclose(*ends, atol=1e-3)  # Adam divides small gradients by their own size

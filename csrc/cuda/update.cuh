@@ -1,7 +1,7 @@
 // An update in one cooperative launch: each block forms the norms of its slots of grad, the grid meets once, each block
-// updates its slots. The norm never leaves the device. A rule is a struct with `states`, of which the
-// call may leave some out (null), and step(g, states), the direction. What a rule can do without is decided at run
-// time: the kernel waits for memory, and a template argument each would be 32 kernels.
+// updates its slots. The norm never leaves the device. A rule is a struct with `states`, some of which a call may leave
+// out (null), and step(g, states), the direction. What it can do without is decided at run time: the kernel waits for
+// memory, and template arguments would make 32 kernels of 12.
 //
 // Bytes per parameter (float32): twice the gradient, and the value and each state read and written: 16 for clip_sgd, 24
 // with momentum, 32 for adam. Where the slots of all blocks fit into shared memory (H200: 132 processors of 227 kB, 7 M

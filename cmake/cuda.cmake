@@ -1,5 +1,5 @@
-# pyasr._cuda, a second and optional module. AUTO builds it where nvcc 12 or newer compiles and links a program; the runtime is
-# linked statically and no other CUDA library is touched, so that the module imports on a machine without a driver.
+# pyasr._cuda, a second and optional module. AUTO builds it where there is a GPU and nvcc 12 or newer compiles and links a program;
+# the runtime is linked statically and no other CUDA library is touched, so that the module imports without a driver.
 # Without find_package(CUDAToolkit): that fails on a toolkit that came from PyPI wheels.
 # The families with kernels: csrc/cuda/<family>.cu and csrc/bind/cuda_<family>.cpp. The tests read this list too.
 set(PYASR_CUDA_FAMILIES
@@ -18,28 +18,34 @@ set(PYASR_CUDA_FAMILIES
 if(PYASR_CUDA STREQUAL "OFF")
   return()
 endif()
+# Kernels are compiled for the GPUs of this machine, with PTX for newer ones. AUTO leaves them out where there is none: they take
+# as long to compile as all of _cpu, and nothing here could run them. ON keeps PTX then, which every GPU since Turing compiles at
+# its first use; CUDAARCHS="75-real;80-real;90" (or CMAKE_CUDA_ARCHITECTURES) is for a wheel that others install.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+  find_program(nvidia_smi nvidia-smi)
+  set(capabilities "")
+  if(nvidia_smi)
+    execute_process(COMMAND ${nvidia_smi} --query-gpu=compute_cap --format=csv,noheader
+      OUTPUT_VARIABLE capabilities ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
+    string(REPLACE "." "" capabilities "${capabilities}")
+    string(REPLACE "\n" ";" capabilities "${capabilities}")
+    list(REMOVE_DUPLICATES capabilities)
+  endif()
+  if(capabilities MATCHES "^[0-9;]+$")
+    set(CMAKE_CUDA_ARCHITECTURES ${capabilities})
+  elseif(PYASR_CUDA STREQUAL "AUTO")
+    message(STATUS "pyasr: no _cuda, because this machine has no GPU (PYASR_CUDA=ON builds it for others)")
+    return()
+  else()
+    set(CMAKE_CUDA_ARCHITECTURES 75-virtual)
+  endif()
+endif()
 include(CheckLanguage)
 check_language(CUDA)
 set(cuda_problem "")
 if(NOT CMAKE_CUDA_COMPILER)
   set(cuda_problem "no working nvcc was found")
 else()
-  # An install from source is for the GPUs of this machine, with PTX for newer ones; where there is none, PTX alone, which every
-  # GPU since Turing compiles at its first use. For a wheel that others install: CUDAARCHS="75-real;80-real;90".
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
-    set(CMAKE_CUDA_ARCHITECTURES 75-virtual)
-    find_program(nvidia_smi nvidia-smi)
-    if(nvidia_smi)
-      execute_process(COMMAND ${nvidia_smi} --query-gpu=compute_cap --format=csv,noheader
-        OUTPUT_VARIABLE capabilities RESULT_VARIABLE status ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
-      string(REPLACE "." "" capabilities "${capabilities}")
-      string(REPLACE "\n" ";" capabilities "${capabilities}")
-      list(REMOVE_DUPLICATES capabilities)
-      if(status EQUAL 0 AND capabilities MATCHES "^[0-9;]+$")
-        set(CMAKE_CUDA_ARCHITECTURES ${capabilities})
-      endif()
-    endif()
-  endif()
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   enable_language(CUDA)
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)

@@ -28,7 +28,7 @@ def why_not() -> str | None:
     if module is None and not _build.NATIVE:
         return "this install has no native code (PYASR_PURE=1)"
     if module is None:
-        return "this install was built without CUDA kernels (no nvcc was found)"
+        return "this install was built without CUDA kernels (no GPU or no nvcc was found; PYASR_CUDA=ON insists)"
     reason = module.problem()
     if reason is None and importlib.util.find_spec("cupy") is None:
         reason = 'CuPy is not installed: pip install "pyasr-kernels[cuda]"'

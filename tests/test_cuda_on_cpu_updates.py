@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pyasr
+from pyasr.batches import host
 from pyasr.losses import Ctc
 from pyasr.models import lstm_ctc
 from pyasr.ops import backend
@@ -148,14 +149,15 @@ def test_optimizers_train_as_on_the_cpu(emulated, name):
         params.init(seed=1)
         ema = Ema(params, decay=0.5)
         optimizer = MAKERS[name](params, ema)
+        rows, wanted = map(ops.xp.asarray, (x, target))
         for _ in range(6):
-            error = x @ params["w"].T + params["b"] - target
+            error = rows @ params["w"].T + params["b"] - wanted
             losses.append(float((error**2).sum()))
             params.grad[:] = 0
-            params.grad_of("w")[:] = error.T @ x
+            params.grad_of("w")[:] = error.T @ rows
             params.grad_of("b")[:] = error.sum(0)
             optimizer.step(lr=0.02)
-        ends.append(np.concatenate([params.value, ema.value]))
+        ends.append(np.concatenate([host(params.value), host(ema.value)]))
     np.testing.assert_allclose(*ends, rtol=1e-4, atol=2e-5)  # a thousandth of a step: it is divided by small roots
     assert losses[5] < losses[0]
 
@@ -172,14 +174,15 @@ def test_a_small_recognizer_trains_as_on_the_cpu(emulated):
         model = lstm_ctc(params, 5, 3, hidden=8, layers=1, dropout=0.0, stack=1)
         params.init(seed=1)
         criterion, optimizer = Ctc(ops), Adam(params)
+        batch = tuple(map(ops.xp.asarray, (x, lengths, labels)))
         for _ in range(4):
-            logits, saved = model.forward(x, lengths)
-            loss = criterion(logits, lengths, labels)
+            logits, saved = model.forward(*batch[:2])
+            loss = criterion(logits, *batch[1:])
             losses.append(float(loss.value))
             params.grad[:] = 0
             model.backward(saved, loss.grad, need_dx=False)
             optimizer.step(lr=0.05)
-        ends.append(params.value.copy())
+        ends.append(host(params.value))
     assert losses[3] < 0.8 * losses[0]
     np.testing.assert_allclose(losses[:4], losses[4:], rtol=1e-4)
     np.testing.assert_allclose(*ends, atol=1e-3)  # Adam divides small gradients by their own size

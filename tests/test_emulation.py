@@ -203,6 +203,39 @@ def test_a_model_may_lie_on_it(emulated):
     assert info.norm == pytest.approx(np.linalg.norm(params.grad))
 
 
+def test_device_arrays_are_as_strict_as_those_of_cupy(emulated):
+    xp = emulated.backend.xp
+    x = xp.asarray(np.arange(6.0).reshape(2, 3))
+    for mixed in (
+        lambda: x + np.ones(3),
+        lambda: xp.where(x > 1, x, np.ones(3)),
+        lambda: xp.add(x, x, out=np.ones((2, 3))),
+    ):
+        with pytest.raises(TypeError, match="Unsupported type"):
+            mixed()
+    with pytest.raises(TypeError, match="Unsupported type"):
+        x[0] = np.ones(3)
+    with pytest.raises(TypeError, match="must be a CUDA array, got ndarray"):
+        emulated.backend.softmax_cross_entropy(x, np.zeros(2, "i4"))
+    total, kind = x.sum(), emulated.arrays["DeviceArray"]
+    assert {type(a) for a in (total, x[0, 1], x.max(0), x @ x.T, xp.concatenate([x, x]))} == {kind}
+    assert (total.shape, x[0, 1].shape, x[:, 1].get().tolist()) == ((), (), [1, 4])
+    x += x  # in place, and without a look
+    assert float(total) == 15
+    assert x.get().sum() == 30
+
+
+def test_looks_at_the_device_are_counted(emulated):
+    xp, arrays = emulated.backend.xp, emulated.arrays
+    x, reads = xp.asarray(np.ones(3)), arrays["DeviceArray"].reads
+    before = len(reads)
+    float(x.sum()), int(x[0]), bool(x.any()), x.get(), x[0].item(), x.tolist()
+    assert reads[before:] == ["float", "int", "bool", "get", "item", "tolist"]
+    with arrays["unread"](), pytest.raises(arrays["HostRead"], match=r"bool\(\) waits for the device"):
+        x.any() or None
+    assert bool(x.any())
+
+
 NVCC = shutil.which("nvcc")
 
 

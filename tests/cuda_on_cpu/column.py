@@ -6,7 +6,7 @@ emulation.hpp, NumPy's arrays in the place of CuPy's. tests/conftest.py gives it
     ops.resident(3)               # blocks that the device holds at once; 0: as its properties say
     ops.properties("sm_80")       # what plans see; None: a small device
     info = ops.clip_sgd(value, grad, lr=0.1)
-    ops.backend                   # the same as pyasr.backend("cuda"): for Params, layers and criteria
+    ops.backend                   # the same as pyasr.backend("cuda"): for Params, layers and criteria; its arrays are arrays.py's
 
 Objects are kept in build/cuda_on_cpu under a hash of what they are made of, so a change compiles one file. With
 PYASR_EMULATION=sanitize the kernels are compiled with ASan and UBSan, whose libraries have to be preloaded.
@@ -20,6 +20,7 @@ import importlib.util
 import math
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from pyasr.ops._op import Backend, MissingOp
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CSRC = ROOT / "csrc"
+ARRAYS = runpy.run_path(str(HERE / "arrays.py"))
 SCHEDULES = ("fair", "block", "warp")
 # processors, threads per processor, shared memory per block and per processor, L2: of a T4, A100, RTX 3090, RTX 4090, H100
 DEVICES = {
@@ -206,6 +208,26 @@ class Emulated(Device):
         return array
 
 
+class Strict(Emulated):
+    """The same device with DeviceArrays, which behave as CuPy's."""
+
+    def __init__(self, native):
+        super().__init__(native)
+        self.xp = ARRAYS["library"](empty=self.empty, zeros=self.zeros, from_dlpack=self.from_dlpack)
+
+    def empty(self, shape, dtype=float):
+        return super().empty(shape, dtype).view(ARRAYS["DeviceArray"])
+
+    def interface(self, x):
+        return None if type(x) is np.ndarray else super().interface(x)
+
+    def array(self, view):
+        return super().array(view).view(ARRAYS["DeviceArray"])
+
+    def host(self, array, stream=None):
+        return array.get()
+
+
 class EmulatedBackend(Backend):
     """What pyasr.backend("cuda") is on a GPU, for Params, layers and criteria."""
 
@@ -227,7 +249,8 @@ class EmulatedColumn(Column):
     def __init__(self, device):
         super().__init__(device)
         self.numbers = {None: 0}  # of the devices that have been described
-        self.backend = EmulatedBackend(self)
+        self.arrays = ARRAYS
+        self.backend = EmulatedBackend(Column(Strict(device.native)))
 
     def schedule(self, kind, seed=0):
         self.device.native.schedule(SCHEDULES.index(kind), seed)

@@ -207,6 +207,9 @@ class Emulated(Device):
     def host(self, array, stream=None):
         return array
 
+    def check_process(self, op):
+        """A fork keeps all of this device."""
+
 
 class Strict(Emulated):
     """The same device with DeviceArrays, which behave as CuPy's."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 CUDA_MEMORY = (2, 13)  # kDLCUDA and kDLCUDAManaged of DLPack
 
 
-class Device:
+class Device(ABC):
     """The current device of one array library.
 
     `native` holds the kernels: functions of addresses and a stream, as pyasr._cuda has them. `xp` is the array library.
@@ -29,9 +30,9 @@ class Device:
         return self.native.current_device()
 
     @property
+    @abstractmethod
     def stream(self) -> int:
         """The stream of the caller: what is queued there runs in order."""
-        raise NotImplementedError
 
     def interface(self, x: Any) -> dict[str, Any] | None:
         """x as `__cuda_array_interface__` describes it; None for what does not lie on a device.
@@ -48,18 +49,19 @@ class Device:
         array = self.xp.from_dlpack(x)  # calls __dlpack__(stream=the current one); copies nothing
         return dict(array.__cuda_array_interface__, owner=array)
 
+    @abstractmethod
     def address(self, array: Any) -> int:
         """Where an array of `xp` begins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def array(self, view: Any) -> Any:
         """What a door has read, a DeviceArray, as an array of `xp` in the same memory, for products by `xp`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def host(self, array: Any, stream: int | None = None) -> np.ndarray:
         """A copy on the host; waits for a stream, by default the current one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_process(self, op: str) -> None:
         """Raise RuntimeError in a process that was forked after CUDA was in use: there it does not work."""
 

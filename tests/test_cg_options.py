@@ -6,24 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pyasr
-from pyasr.ops import why_not
-
-MAKE = runpy.run_path(str(Path(__file__).parent / "oracle" / "make_cg.py"))  # test systems
-COLUMNS = [c for c in ("numpy", "numba", "cpp") if why_not(c) is None]
-every_column = pytest.mark.parametrize("column", COLUMNS)
-every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+SYSTEMS = runpy.run_path(str(Path(__file__).with_name("cg_systems.py")))
+cg, problem, true_residual = SYSTEMS["cg"], SYSTEMS["problem"], SYSTEMS["true_residual"]
+every_column, every_dtype = SYSTEMS["every_column"], SYSTEMS["every_dtype"]
 FORMS = {"array": lambda A: A, "callable": lambda A: lambda v: A @ v}
 every_form = pytest.mark.parametrize("form", FORMS)
-
-
-def cg(column, *args, **kwargs):
-    return pyasr.backend(column).cg(*args, **kwargs)
-
-
-def problem(n, condition, dtype, seed=0):
-    rng = np.random.RandomState(seed)
-    return MAKE["spd"](rng, n, condition).astype(dtype), rng.standard_normal(n).astype(dtype)
 
 
 def ill_conditioned():
@@ -32,12 +19,6 @@ def ill_conditioned():
     Q, _ = np.linalg.qr(rng.standard_normal((400, 400)))
     A = (Q * np.logspace(0, -4, 400)) @ Q.T
     return ((A + A.T) / 2).astype("f4"), rng.standard_normal(400).astype("f4")
-
-
-def true_residual(A, b, x):
-    """‖b − A x‖ / ‖b‖ in float64."""
-    b = b.astype("f8")
-    return np.linalg.norm(b - A.astype("f8") @ x.astype("f8")) / np.linalg.norm(b)
 
 
 @every_column

@@ -1,50 +1,15 @@
 """ctc_loss: lattices of one warp, of several and wider than a block, ragged, impossible and long enough for exponents to move."""
 
-import numpy as np
+import runpy
+from pathlib import Path
 
-from pyasr.ops import rows
+LATTICES = runpy.run_path(str(Path(__file__).parent.parent / "lattices.py"))
+lattice, wide, SMALL = LATTICES["cases_of"]("ctc_loss")
 
-EXAMPLE = rows()["ctc_loss"].example
-
-
-def case(size, dtype, factor=1.0, **more):
-    """size is T, B, U, V."""
-
-    def make(ops):
-        args, kwargs = EXAMPLE(np.random.default_rng(0), size, np.dtype(dtype))
-        args[0][:] *= factor
-        return tuple(map(ops.xp.asarray, args)), kwargs
-
-    return {"row": "ctc_loss", "make": make, **more}
-
-
-def wide(frames, labels, **more):
-    """More labels than a block has threads, of which a few are used."""
-
-    def make(ops):
-        rng = np.random.default_rng(1)
-        logits = rng.standard_normal((frames, 2, 5)).astype("f4")
-        arrays = logits, np.array([frames, frames - 3]), rng.integers(1, 5, (2, 1030)), np.array([labels, labels // 3])
-        return tuple(ops.xp.asarray(a if a is logits else a.astype("i4")) for a in arrays), {}
-
-    return {"row": "ctc_loss", "make": make, **more}
-
-
-SIZES = (
-    (1, 1, 0, 1),
-    (3, 0, 2, 4),
-    (0, 3, 2, 5),
-    (9, 3, 0, 1),
-    (7, 4, 3, 2),
-    (13, 5, 4, 29),
-    (31, 3, 17, 5),
-    (5, 2, 2, 600),
-)
-CASES = {f"{size}, {dtype}": case(size, dtype, mutate=False) for size in SIZES for dtype in ("float32", "float64")}
-CASES |= {
-    "two warps": case((67, 2, 33, 29), "float32"),
-    "exponents move": case((290, 1, 40, 4), "float64", factor=9.0),
-    "exponents move, one warp": case((290, 1, 4, 4), "float32", factor=9.0, mutate=False),
+CASES = SMALL | {
+    "two warps": lattice((67, 2, 33, 29), "float32"),
+    "exponents move": lattice((290, 1, 40, 4), "float64", factor=9.0),
+    "exponents move, one warp": lattice((290, 1, 4, 4), "float32", factor=9.0, mutate=False),
     "wide": wide(9, 4),
 }
 REASONS = {}

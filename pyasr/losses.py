@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pyasr.batches import host
 from pyasr.ops import Backend, backend
 from pyasr.ops._door import FLOATS, INT32, Door
 
@@ -63,31 +64,50 @@ def ctc_loss(
 class Loss:
     """What a criterion found out about one batch.
 
-    value: float, the mean (or sum) over the `count` utterances that take part; sum: always the sum.
+    losses [B]: every utterance's own loss; inf marks one that cannot be aligned. totals [2], float64: the sum over the utterances
+    that take part, and how many they are. Both lie where the logits do.
+    sum, count: the same as a float and an int; value: the mean (or sum). The first look at one waits for a device.
     grad, sum_grad: the gradients of value and sum with respect to logits, in their shape and dtype.
-    losses [B]: every utterance's own loss; inf marks one that cannot be aligned.
     """
 
     def __init__(
         self, ops: Backend, logits: Any, losses: Any, dlogits: Any, used: Any, takes_part: Any, mean: bool
     ) -> None:
         xp = ops.xp
-        self._xp, self._logits, self._used = (
-            xp,
-            logits,
-            used,
-        )  # used: broadcasts over logits, False where grad is masked
+        self._xp, self._logits, self._mean = xp, logits, mean
+        self._used = used  # broadcasts over logits, False where grad is masked
         self._y: Any = None
         self.losses = losses
-        self.count = int(xp.count_nonzero(takes_part))
-        self._factor = 1.0 / max(self.count, 1) if mean else 1.0
-        self.sum = float(xp.sum(xp.where(takes_part, losses, 0.0), dtype=np.float64))
-        self.value = self._factor * self.sum
+        part = (xp.where(takes_part, losses, 0.0).sum(dtype=np.float64), takes_part.sum(dtype=np.float64))
+        self.totals = xp.stack(part)
         self.sum_grad = dlogits
 
     @cached_property
+    def _on_host(self) -> tuple[float, int]:
+        total, count = host(self.totals).tolist()
+        return total, int(count)
+
+    @property
+    def sum(self) -> float:
+        return self._on_host[0]
+
+    @property
+    def count(self) -> int:
+        return self._on_host[1]
+
+    @property
+    def value(self) -> float:
+        return self.sum * (1.0 / max(self.count, 1)) if self._mean else self.sum
+
+    def _meant(self, of_sum: Any) -> Any:
+        """What belongs to value, from what belongs to sum."""
+        if not self._mean:
+            return of_sum
+        return of_sum * (1.0 / self._xp.maximum(self.totals[1], 1.0)).astype(of_sum.dtype)
+
+    @cached_property
     def grad(self) -> Any:
-        return self.sum_grad if self._factor == 1 else self.sum_grad * self.sum_grad.dtype.type(self._factor)
+        return self._meant(self.sum_grad)
 
     def curvature(self, v: Any) -> Any:
         """H_L · v in the shape of logits: the curvature of value in the direction v that Gauss-Newton uses; sum_curvature is that
@@ -102,9 +122,7 @@ class Loss:
 
         Source: Schraudolph, "Fast curvature matrix-vector products" (2002); Cho, Dhir, Lee (2015) for CTC.
         """
-        out = self.sum_curvature(v)
-        out *= self._factor
-        return out
+        return self._meant(self.sum_curvature(v))
 
     def sum_curvature(self, v: Any) -> Any:
         """As curvature(), without the factor of value."""
@@ -176,18 +194,18 @@ class Hinge:
         xp, door = self.ops.xp, Door("Hinge")
         labels = _labels(door, xp, logits, lengths, labels)
         scores, label = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
-        bad = xp.flatnonzero((label < -1) | (label >= scores.shape[1]))
-        if bad.size:
-            door.value_error(
-                f"labels must lie in [-1, V = {scores.shape[1]}), got {int(label[bad[0]])} at {int(bad[0])}"
-            )
-        own = label[:, None] == xp.arange(scores.shape[1], dtype=np.int32)
+        V = scores.shape[1]
+        bad = (label < -1) | (label >= V)
+        if xp is np and bad.any():
+            at = int(bad.argmax())
+            door.value_error(f"labels must lie in [-1, V = {V}), got {int(label[at])} at {at}")
+        own = label[:, None] == xp.arange(V, dtype=np.int32)
         others = xp.where(own, -xp.inf, scores)
-        right = xp.take_along_axis(scores, xp.maximum(label, 0)[:, None], 1)[:, 0]
+        right = xp.where(bad, xp.nan, xp.take_along_axis(scores, xp.clip(label, 0, V - 1)[:, None], 1)[:, 0])
         with np.errstate(over="ignore", invalid="ignore"):  # inf - inf: NaN
             margin = 1 + others.max(1) - right
-        rows = xp.where(label >= 0, xp.maximum(margin, 0), 0).astype(scores.dtype)
-        best = xp.arange(scores.shape[1]) == others.argmax(1)[:, None]
+        rows = xp.where((label >= 0) | bad, xp.maximum(margin, 0), 0).astype(scores.dtype)
+        best = xp.arange(V) == others.argmax(1)[:, None]
         dlogits = xp.where((rows > 0)[:, None], best.astype(scores.dtype) - own, 0)
         dlogits = xp.where(xp.isnan(rows)[:, None], xp.nan, dlogits).astype(scores.dtype, copy=False)
         return _Kinked(self.ops, *_per_utterance(xp, logits, labels, rows, dlogits), self._mean)
@@ -229,7 +247,7 @@ def _per_utterance(xp: Any, logits: Any, labels: Any, rows: Any, dlogits: Any) -
     if logits.ndim == 3:
         losses, takes_part = losses.sum(0, dtype=np.float64), used.any(0)
     impossible = losses == np.inf
-    if impossible.any():
+    if xp is not np or impossible.any():  # on a device, without a look
         used, takes_part = used & ~impossible, takes_part & ~impossible
         dlogits = xp.where(used[..., None], dlogits, 0).astype(dlogits.dtype, copy=False)
     return logits, losses, dlogits, used[..., None], takes_part

@@ -37,6 +37,11 @@ class StepInfo(NamedTuple):
     scale: float  # the least factor that norm, adaptive or max_change clipping applied, 1.0 when nothing was clipped
     skipped: bool  # a gradient entry was NaN or infinite and nothing was written
 
+    @property
+    def report(self) -> np.ndarray:
+        """[3] float64: norm, scale, skipped. Where the update ran on a device it lies there, and nobody waits for it."""
+        return np.array(self, np.float64)
+
 
 class Clip(NamedTuple):
     """A checked `clip`."""

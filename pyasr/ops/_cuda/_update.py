@@ -52,6 +52,11 @@ class DeviceStepInfo:
         return self._values
 
     @property
+    def report(self) -> Any:
+        """[3] float64 on the device: norm, scale, skipped. Does not wait."""
+        return self._report
+
+    @property
     def norm(self) -> float:
         return self.get().norm
 

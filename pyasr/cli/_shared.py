@@ -19,6 +19,8 @@ import pyasr
 if TYPE_CHECKING:
     from pyasr.runs.evaluation import Score
 
+BEST_ON_CPU = "default"  # the name of pyasr.backend()
+
 data_option = click.option(
     "--data", type=click.Path(path_type=Path),
     help="Where a data set lies.  [default: $PYASR_DATA/NAME, the cache, or a download]",
@@ -31,16 +33,28 @@ strict_option = click.option(
 
 
 def runs_ops(function: Callable) -> Callable:
-    """Options of a command that computes."""
-    threads = click.option(
-        "--threads", type=click.IntRange(1, 1024), help="Threads of the native kernels.  [default: all CPUs]"
-    )
-    backend = click.option(
-        "--backend",
-        type=click.Choice(["numpy", "numba", "cpp", "cuda"]),
-        help="Never falls back.  [default: the best here]",
-    )
-    return backend(threads(function))
+    """Options of a command that computes; it takes --device and --backend as one argument, `backend`."""
+
+    @functools.wraps(function)
+    def on_device(*args: Any, device: str | None, backend: str | None, **more: Any) -> Any:
+        if device == "cuda" and backend is not None:
+            raise click.UsageError(f"--backend {backend} runs on the CPU, got --device cuda too")
+        chosen = {"cuda": "cuda", "cpu": backend or BEST_ON_CPU, None: backend}[device]
+        return function(*args, backend=chosen, **more)
+
+    for option in (
+        click.option(
+            "--threads", type=click.IntRange(1, 1024), help="Threads of the native kernels.  [default: all CPUs]"
+        ),
+        click.option(
+            "--backend",
+            type=click.Choice(["numpy", "numba", "cpp"]),
+            help="On the CPU; never falls back.  [default: the best here]",
+        ),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: cpu]"),
+    ):
+        on_device = option(on_device)
+    return on_device
 
 
 def search_options(function: Callable) -> Callable:
@@ -82,10 +96,10 @@ def use_search(recognizer: Any, search: dict[str, Any] | None) -> None:
 
 
 def backend_of(backend: str | None, threads: int | None) -> Any:
-    """The ops that --backend and --threads ask for."""
+    """The ops that --device, --backend and --threads ask for."""
     if threads is not None:
         os.environ["PYASR_NUM_THREADS"] = str(threads)  # read by the pool at its first use
-    return pyasr.backend(backend)
+    return pyasr.backend(None if backend == BEST_ON_CPU else backend)
 
 
 def note(words: str) -> None:

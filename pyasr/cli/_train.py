@@ -13,6 +13,7 @@ import click
 
 from pyasr._optional import need
 from pyasr.cli._shared import (
+    BEST_ON_CPU,
     backend_of,
     data_option,
     is_terminal,
@@ -62,6 +63,12 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(1), help="Recordings per batch.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--checkpoint-every", type=click.IntRange(1), metavar="STEPS", help="[default: every 30 s]")
+@click.option(
+    "--log-every",
+    type=click.IntRange(1),
+    metavar="STEPS",
+    help="Updates between looks at a GPU, which has to be waited for.  [default: 20; on a CPU 1]",
+)
 @runs_ops
 @offline_option
 @strict_option
@@ -69,8 +76,8 @@ if TYPE_CHECKING:
 @json_option
 def train(
     source: str | None, model: str | None, data: Path | None, dev: Path | None, out: Path | None, config: Path | None,
-    settings: tuple[str, ...], resume: Path | None, checkpoint_every: int | None, backend: str | None,
-    threads: int | None, offline: bool, strict: bool, quiet: bool, as_json: bool, **shortcuts: Any,
+    settings: tuple[str, ...], resume: Path | None, checkpoint_every: int | None, log_every: int | None,
+    backend: str | None, threads: int | None, offline: bool, strict: bool, quiet: bool, as_json: bool, **shortcuts: Any,
 ) -> None:  # fmt: skip
     """Train a recognizer on SOURCE: digits (synthetic, needs no files), fsdd, an4, librispeech, speech_commands, a folder of
     recordings with texts, or a JSONL manifest."""
@@ -110,7 +117,7 @@ def train(
         where = {"source": source if named else str(Path(source).resolve())}
         where |= {key: str(path.resolve()) for key, path in (("data", data), ("dev", dev)) if path is not None}
         settled = (("backend", backend), ("checkpoint_every", checkpoint_every))
-        where |= {key: value for key, value in settled if value is not None}
+        where |= {key: value for key, value in settled if value not in (None, BEST_ON_CPU)}
     transcripts = (
         (corpus.train, corpus.dev) if dev is None else (corpus.train,)
     )  # a word may be said twice, once in each
@@ -121,7 +128,7 @@ def train(
         quiet or as_json,
         lambda hooks: run(
             ops, corpus, out, options, run=where, resume=resume is not None,
-            checkpoint_every=checkpoint_every, strict=strict, hooks=hooks,
+            checkpoint_every=checkpoint_every, log_every=log_every, strict=strict, hooks=hooks,
         ),
     )  # fmt: skip
     if as_json:

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pyasr import schedules
 from pyasr._optional import need
 from pyasr.batches import bucketed, pad
@@ -32,6 +34,7 @@ from pyasr.text import Alphabet, is_printable, normalize
 from pyasr.train import Progress, Step, fit
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, unless a number of steps was asked for
+LOG_EVERY = 20  # updates between looks at a GPU, unless another number was asked for
 HIGHEST_RATE = 16_000  # Hz; of a corpus that does not say its rate
 
 
@@ -165,10 +168,11 @@ class _Training:
 
     def __init__(
         self, recognizer: WordRecognizer | CtcRecognizer, train: Material, dev: Material, options: Options,
-        folder: RunFolder, notes: Mapping[str, Any], hooks: Hooks, checkpoint_every: int | None,
+        folder: RunFolder, notes: Mapping[str, Any], hooks: Hooks, checkpoint_every: int | None, log_every: int,
     ) -> None:  # fmt: skip
         self.recognizer, self.train, self.dev, self.options = recognizer, train, dev, options
-        self.folder, self.notes, self.hooks, self.checkpoint_every = folder, notes, hooks, checkpoint_every
+        self.folder, self.notes, self.hooks = folder, notes, hooks
+        self.checkpoint_every, self.log_every = checkpoint_every, log_every
         self.optimizer = _optimizer(recognizer.params, options)
         self.labels = [recognizer.encode(u.text) for u in train.utterances]
         self.lengths = [len(f) for f in train.features]
@@ -219,14 +223,14 @@ class _Training:
         o, state = self.options, self.state
         with Metrics(self.folder.metrics, self.metrics_size) as self.metrics, held_interrupts() as self.pressed:
             self.begin = time.perf_counter() - state.seconds
-            self.saved = time.perf_counter()
+            self.saved, self.saved_step = time.perf_counter(), state.progress.step
             try:
                 if not self._exhausted():
                     fit(
                         self.recognizer.model, self.recognizer.criterion(self.recognizer.params.ops), self.batches,
                         self.optimizer, epochs=o.epochs, learning_rate=self.learning_rate, seed=o.seed,
-                        accumulate=o.accumulate, bptt=o.bptt, progress=state.progress, on_step=self._after_step,
-                        on_epoch=self._after_epoch,
+                        accumulate=o.accumulate, bptt=o.bptt, progress=state.progress, log_every=self.log_every,
+                        on_step=self._after_step, on_epoch=self._after_epoch,
                     )  # fmt: skip
             except _Stop:
                 self._save()
@@ -249,10 +253,12 @@ class _Training:
             record |= {"after": did.after, "cg_iterations": did.iterations, "rho": rho, "damping": did.damping}
         self.metrics.add(record)
         self.hooks.on_step(step)
-        n = self.checkpoint_every
+        n, done = self.checkpoint_every, state.progress.step
+        if step.step + 1 < done:
+            return  # others are to be told of before the training stands where its weights do
         if self.pressed():
             raise _Stop
-        if state.progress.step % n == 0 if n else time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
+        if done // n > self.saved_step // n if n else time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
             self._save()
 
     def _after_epoch(self, epoch: int) -> bool:
@@ -287,7 +293,7 @@ class _Training:
             self.folder.last, **self.notes, training=training, optimizer=self.optimizer.state,
             previous=self.folder.previous,
         )  # fmt: skip
-        self.saved = time.perf_counter()
+        self.saved, self.saved_step = time.perf_counter(), self.state.progress.step
 
 
 def _optimizer(params: Params, o: Options) -> Optimizer | HessianFree:
@@ -316,13 +322,15 @@ def train(
     run: Mapping[str, Any],
     resume: bool = False,
     checkpoint_every: int | None = None,
+    log_every: int | None = None,
     strict: bool = False,
     hooks: Hooks = Hooks(),
 ) -> Result:
     """Train on corpus.train, choose the epoch by corpus.dev, look at corpus.test once, at the end; fill the folder `out`.
 
     `run` says in config.toml where the corpus comes from. A checkpoint is written every `checkpoint_every` updates, by default
-    every 30 s. resume=True goes on from the last one and ends with the same bits as if nothing had happened; the weights are a
+    every 30 s. log_every is that of `fit`, by default 1, and 20 where ops run on a GPU: there Ctrl-C and checkpoints wait for the
+    next look. resume=True goes on from the last one and ends with the same bits as if nothing had happened; the weights are a
     function of the recordings, the options, the backend and the instruction set.
 
     Recordings that cannot be used are skipped and counted; strict=True makes the first of them an error.
@@ -357,7 +365,8 @@ def train(
     if skipped:
         hooks.on_note(f"skipped.jsonl says why{_first_reason(skipped)}")
     notes = {"corpus": corpus.name, "backend": ops.name, "options": as_dict(options)}
-    session = _Training(recognizer, training, dev, options, folder, notes, hooks, checkpoint_every)
+    every = log_every or (1 if ops.xp is np else LOG_EVERY)
+    session = _Training(recognizer, training, dev, options, folder, notes, hooks, checkpoint_every, every)
     if resume:
         saved, wrong = folder.checkpoint()
         if wrong:

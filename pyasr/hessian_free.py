@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyasr.batches import host
 from pyasr.counter import stream
 from pyasr.layers import Layer
+from pyasr.ops import backend
 from pyasr.ops._door import Door
 from pyasr.params import Params
 
@@ -29,7 +31,7 @@ EXPONENT = 0.75  # of the preconditioner
 ARMIJO, SHRINK, TRIALS = 1e-2, 0.8, 60  # the line search: least share of the slope, factor, attempts
 
 Batch = tuple[Any, ...]  # x [T, B, F], lengths [B], targets
-Vector = Any  # [P], laid out like params.value
+Vector = Any  # [P], laid out like params.value, on the host unless said
 
 
 class HfStep(NamedTuple):
@@ -68,7 +70,8 @@ class HessianFree:
     Where f or its gradient is not finite the update is skipped: weights stay, λ grows. One utterance that cannot be aligned is
     enough for that with `Ctc(ops, zero_infinity=False)`.
 
-    `state` holds vectors and numbers, as those of Sgd and Adam.
+    `state` holds vectors and numbers, as those of Sgd and Adam. On a device the model runs there: f, gradients and products. The
+    vectors of CG and of the line search are the host's, and so is cg.
 
     Raises TypeError and ValueError naming the argument.
 
@@ -107,21 +110,22 @@ class HessianFree:
     def step(self, model: Layer, criterion: Callable[..., Any], batches: Sequence[Batch]) -> HfStep:
         """One update of params.value by batches (x [T, B, F], lengths [B], *targets). The state says where CG begins and which
         of them give the curvature. What is raised in between leaves weights and state as they were."""
-        params, xp, state = self.params, self.params.ops.xp, self.state
+        params, state = self.params, self.state
         if model.params is not params:
             Door("HessianFree").value_error("model must have the params that HessianFree was made for, got others")
-        number, damping = int(state["count"][0]), float(state["damping"][0])
+        number, damping = int(host(state["count"])[0]), float(host(state["damping"])[0])
         quadratic = Quadratic(model, criterion, batches, self._drawn(number, len(batches)))
         loss, grad = quadratic.loss, quadratic.grad
-        norm = float(xp.linalg.norm(grad))
+        norm = float(np.linalg.norm(grad))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._commit(math.nan)
             return HfStep(loss, loss, norm, 0, 0, 0, math.nan, damping, 0.0, True, 0, 1)
 
         iterates = _Iterates()
         diagonal = (quadratic.square + damping) ** EXPONENT
-        solution, info = params.ops.cg(
-            quadratic.product, -grad, WARM_START * state["solution"].astype(np.float64), M=lambda v: v / diagonal,
+        ops = params.ops if params.ops.xp is np else backend()
+        solution, info = ops.cg(
+            quadratic.product, -grad, WARM_START * host(state["solution"]).astype(np.float64), M=lambda v: v / diagonal,
             maxiter=self.max_iterations, damping=damping, stop="martens", martens_eps=self.martens_eps,
             scale_by_k=self.scale_by_k, callback=iterates.see,
         )  # fmt: skip
@@ -131,10 +135,10 @@ class HessianFree:
             slope, promised = float(grad @ d), quadratic(d, damping)
             scale, after = _armijo(f, d, loss, value, slope)
         finally:
-            params.value[...] = f.start
+            f.set(f.start)
         rho = (value - loss) / promised if promised < 0 and math.isfinite(value) else math.nan
         if scale:
-            params.value[...] = f.at(d, scale)
+            f.set(f.at(d, scale))
         self._commit(rho, solution)
         return HfStep(
             loss, after, norm, iterates.done, info, chosen, rho, damping, scale, False, quadratic.products,
@@ -150,10 +154,10 @@ class HessianFree:
         """The state of the next update. Levenberg's and Marquardt's damping: no ρ counts as a bad one."""
         state, (least, most) = self.state, DAMPING_LIMITS
         factor = 2 / 3 if rho > 0.75 else 1.0 if rho >= 0.25 else 3 / 2
-        state["damping"][...] = min(max(factor * float(state["damping"][0]), least), most)
+        state["damping"][...] = min(max(factor * float(host(state["damping"])[0]), least), most)
         state["count"] += 1
         if solution is not None:
-            state["solution"][...] = solution
+            state["solution"][...] = self.params.ops.xp.asarray(solution)
 
 
 class Quadratic:
@@ -166,14 +170,15 @@ class Quadratic:
         self._scratch, self._along = params.zeros(), params.zeros()
         self._kept: list[tuple[Any, Any]] = []
         total, count, curved = 0.0, 0, 0
-        grad, square = (params.ops.xp.zeros(self._scratch.shape) for _ in range(2))
+        grad, square = (np.zeros(self._scratch.shape) for _ in range(2))
         for i, (x, lengths, *targets) in enumerate(batches):
             logits, saved = model.forward(x, lengths)
             loss = criterion(logits, model.out_lengths(lengths), *targets)
             self._scratch[:] = 0
             model.backward(saved, loss.sum_grad, self._scratch, need_dx=False)
-            grad += self._scratch
-            square += self._scratch.astype(np.float64) ** 2 / max(loss.count, 1)
+            of_batch = host(self._scratch)
+            grad += of_batch
+            square += of_batch.astype(np.float64) ** 2 / max(loss.count, 1)
             total, count = total + loss.sum, count + loss.count
             if i in drawn:
                 self._kept.append((saved, loss))
@@ -184,14 +189,15 @@ class Quadratic:
     def product(self, v: Vector) -> Vector:
         """v [P] -> G v [P] in float64."""
         self.products += 1
-        self._along[...] = v
-        total = self.model.params.ops.xp.zeros(v.shape)
+        xp = self.model.params.ops.xp
+        self._along[...] = xp.asarray(v)
+        total = xp.zeros(v.shape)
         for saved, loss in self._kept:
             self._scratch[:] = 0
             along = loss.sum_curvature(self.model.jvp(saved, None, self._along))
             self.model.backward(saved, along, self._scratch, need_dx=False)
             total += self._scratch
-        return total / self._curved
+        return host(total) / self._curved
 
     def __call__(self, d: Vector, damping: float) -> float:
         return float(self.grad @ d + 0.5 * (d @ self.product(d) + damping * (d @ d)))
@@ -228,7 +234,11 @@ class _Along:
 
     def __init__(self, model: Layer, criterion: Callable[..., Any], batches: Sequence[Batch], count: int) -> None:
         self._model, self._criterion, self._batches, self._count = model, criterion, batches, count
-        self.start, self.evaluations = model.params.value.copy(), 0
+        self.start, self.evaluations = host(model.params.value).copy(), 0
+
+    def set(self, weights: Vector) -> None:
+        params = self._model.params
+        params.value[...] = params.ops.xp.asarray(weights)
 
     def at(self, d: Vector, scale: float = 1.0) -> Vector:
         return self.start + scale * d
@@ -236,7 +246,7 @@ class _Along:
     def __call__(self, d: Vector, scale: float = 1.0) -> float:
         self.evaluations += 1
         with np.errstate(over="ignore", invalid="ignore"):
-            self._model.params.value[...] = self.at(d, scale)
+            self.set(self.at(d, scale))
             total, count = _total(self._model, self._criterion, self._batches)
         return total / max(count, 1) if math.isfinite(total) and count == self._count else math.inf
 

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from pyasr.counter import stream
-
-
-def host(array: Any) -> np.ndarray:
-    """The array itself, or a NumPy copy of one that lies on a device."""
-    return array.get() if hasattr(array, "get") else array
 
 
 def pad(features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

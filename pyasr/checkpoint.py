@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pyasr._optional import need
-from pyasr.batches import host
+from pyasr.ops import host
 from pyasr.params import Params
 
 VERSION = 1

@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyasr.batches import host
 from pyasr.counter import stream
 from pyasr.layers import Layer
-from pyasr.ops import backend
+from pyasr.ops import backend, host
 from pyasr.ops._door import Door
 from pyasr.params import Params
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pyasr.batches import host
-from pyasr.ops import Backend, backend
+from pyasr.ops import Backend, backend, host
 from pyasr.ops._door import FLOATS, INT32, Door
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from pyasr import checkpoint
-from pyasr.batches import host, pad
+from pyasr.batches import pad
 from pyasr.checkpoint import CheckpointError
 from pyasr.decode import Hypothesis, Ngram, ctc_beam, ctc_greedy
 from pyasr.features import MfccOptions, cmvn, deltas
@@ -19,6 +19,7 @@ from pyasr.layers import Chain
 from pyasr.layers.recurrent import CELLS
 from pyasr.losses import Ctc, SoftmaxCrossEntropy
 from pyasr.models import lstm_ctc, word_classifier
+from pyasr.ops import host
 from pyasr.ops._plan import make_plan
 from pyasr.params import Params
 from pyasr.text import Alphabet, is_printable, normalize, pad_labels

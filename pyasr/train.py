@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pyasr.batches import host
 from pyasr.hessian_free import HessianFree, HfStep
 from pyasr.layers import Layer, Mode
+from pyasr.ops import host
 from pyasr.ops._door import Door
 from pyasr.optim import Optimizer
 

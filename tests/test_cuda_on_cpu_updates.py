@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 import pyasr
-from pyasr.batches import host
 from pyasr.losses import Ctc
 from pyasr.models import lstm_ctc
-from pyasr.ops import backend
+from pyasr.ops import backend, host
 from pyasr.ops._cuda import _update
 from pyasr.ops._update import SEGMENT
 from pyasr.optim import Adam, AdamW, Ema, RmsProp, Sgd

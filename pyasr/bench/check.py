@@ -9,8 +9,8 @@ import numpy as np
 
 from pyasr.bench.cells import Cell
 from pyasr.bench.target import Target
-from pyasr.ops import backend
-from pyasr.ops._compare import arguments_for, numbers, on_host, relative_error
+from pyasr.ops import backend, host
+from pyasr.ops._compare import arguments_for, numbers, relative_error
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def arrays_of(x: Any, xp: Any) -> list[Any]:
 
 def outputs(result: Any, args: tuple, kwargs: dict) -> list[np.ndarray]:
     """The numbers of a result, and the arguments that are arrays as they are after the call, in float64 on the host."""
-    after = (on_host(a) for a in (*args, *kwargs.values()))
+    after = (host(a) for a in (*args, *kwargs.values()))
     return numbers(result) + [np.asarray(a, np.float64) for a in after if isinstance(a, np.ndarray)]
 
 

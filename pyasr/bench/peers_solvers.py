@@ -14,7 +14,8 @@ from pyasr.bench.cells import Cell, cells, system
 from pyasr.bench.peers import Builder, Form, Race
 from pyasr.bench.target import Target
 from pyasr.counter import stream
-from pyasr.ops._compare import copied, on_host
+from pyasr.ops import host
+from pyasr.ops._compare import copied
 
 NEEDS = {"cuda": ("cupy",), "cpu": ("scipy",)}
 ITERATIONS = 50
@@ -36,7 +37,7 @@ def race(target: Target, cell: Cell, quick: bool) -> Iterator[Race]:
     iterations = 5 if quick else ITERATIONS
 
     def solved(of: Any, **options: Any) -> list[Any]:
-        return [on_host(of(A, b, **options)[0])]
+        return [host(of(A, b, **options)[0])]
 
     fixed: dict[str, Any] = {"atol": 0.0, "maxiter": iterations}
     ours = Form(

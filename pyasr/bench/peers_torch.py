@@ -17,7 +17,8 @@ from pyasr.bench.cells import Cell, cells
 from pyasr.bench.peers import Builder, Form, Race, present
 from pyasr.bench.target import Target
 from pyasr.counter import stream
-from pyasr.ops._compare import arguments_for, on_host
+from pyasr.ops import host
+from pyasr.ops._compare import arguments_for
 from pyasr.ops._door import default_threads
 
 NEEDS = {"cuda": ("torch",), "cpu": ("torch",)}
@@ -45,7 +46,7 @@ def tensor(torch: Any, x: Any) -> Any:
     return torch.from_dlpack(x).clone()
 
 
-def host(x: Any) -> np.ndarray:
+def numpy_of(x: Any) -> np.ndarray:
     return x.detach().float().cpu().numpy()
 
 
@@ -69,14 +70,14 @@ def lstm(target: Target, torch: Any, cell: Cell, quick: bool, backward: bool) ->
         names = ("dw_ih", "dw_hh", "dbias")
         return y, target.ops.lstm_backward(saved, dy, **dict(zip(names, gradients, strict=True)))[0]
 
-    theirs = _lstm_forms(torch, x, on_host(lengths), dy, weights)
+    theirs = _lstm_forms(torch, x, host(lengths), dy, weights)
     yield Race(
-        f"lstm forward, {cell.label}", "lstm_forward", Form(forward, lambda: [on_host(forward()[0])]),
+        f"lstm forward, {cell.label}", "lstm_forward", Form(forward, lambda: [host(forward()[0])]),
         {name: f for name, (f, _) in theirs.items()}, "torch", units=T, unit="step",
     )  # fmt: skip
     if backward:
         yield Race(
-            f"lstm forward + backward, {cell.label}", "lstm_backward", Form(both, lambda: list(map(on_host, both()))),
+            f"lstm forward + backward, {cell.label}", "lstm_backward", Form(both, lambda: list(map(host, both()))),
             {name: f for name, (_, f) in theirs.items()}, "torch", units=T, unit="step",
         )  # fmt: skip
 
@@ -129,7 +130,7 @@ def _both(forward: Callable[[], tuple[Any]], x: Any, dy: Any) -> tuple[Any, Any]
 
 
 def _listed(call: Callable[[], tuple]) -> Callable[[], list[np.ndarray]]:
-    return lambda: [host(x) for x in call()]
+    return lambda: [numpy_of(x) for x in call()]
 
 
 # ---- CTC
@@ -159,7 +160,7 @@ def ctc(target: Target, torch: Any, cell: Cell, quick: bool) -> Iterator[Race]:
         return loss, leaf.grad
 
     form = Form(call, lambda: list(map(host, call())), tolerance=1e-3)
-    yield Race(cell.name, "ctc_loss", Form(ours, lambda: list(map(on_host, ours()))), {"float32": form}, "torch")
+    yield Race(cell.name, "ctc_loss", Form(ours, lambda: list(map(host, ours()))), {"float32": form}, "torch")
 
 
 # ---- updates
@@ -196,7 +197,7 @@ def update(target: Target, torch: Any, cell: Cell, quick: bool) -> Iterator[Race
 
         def answer() -> list[Any]:
             step()
-            return [np.concatenate([host(p) for p in tensors]) - start]
+            return [np.concatenate([numpy_of(p) for p in tensors]) - start]
 
         return step, answer
 
@@ -210,7 +211,7 @@ def update(target: Target, torch: Any, cell: Cell, quick: bool) -> Iterator[Race
 
     def first() -> list[Any]:
         ours()
-        return [on_host(value) - start]
+        return [host(value) - start]
 
     title = f"clip + {'Adam' if adam else 'SGD with momentum'}, {cell.label}"
     yield Race(title, cell.row, Form(ours, first), forms, "torch", absent=absent)
@@ -247,5 +248,5 @@ def mfcc(target: Target, torch: Any, cell: Cell, quick: bool) -> Iterator[Race]:
             energy_floor=0.0, dither=0.0,
         )  # fmt: skip
 
-    form = Form(call, lambda: [host(call())], tolerance=1e-3)
-    yield Race(cell.name, "mfcc", Form(ours, lambda: [on_host(ours())]), {"float32": form}, "torchaudio")
+    form = Form(call, lambda: [numpy_of(call())], tolerance=1e-3)
+    yield Race(cell.name, "mfcc", Form(ours, lambda: [host(ours())]), {"float32": form}, "torchaudio")

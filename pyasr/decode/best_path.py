@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyasr.batches import host
-from pyasr.ops import backend
+from pyasr.ops import backend, host
 from pyasr.ops._door import FLOATS, Door
 
 

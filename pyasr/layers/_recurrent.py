@@ -13,7 +13,7 @@ import numpy as np
 from pyasr._optional import need
 from pyasr.layers._layer import EVAL, Layer, Mode
 from pyasr.layers.frozen import FrozenRecurrent
-from pyasr.ops._compare import on_host
+from pyasr.ops import host
 from pyasr.ops._door import Door
 from pyasr.params import Initializer, Params, uniform, zeros
 
@@ -221,7 +221,7 @@ class Recurrent(Layer):
         """
         state: dict[str, np.ndarray] = {}
         for entry, view, names in self._torch_names():
-            a = np.array(on_host(view))
+            a = np.array(host(view))
             parts = self.split_bias(a) if entry == "bias" else (a,)
             state |= {name: np.array(part[0]) for name, part in zip(names, parts, strict=True)}
         return state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyasr.layers._layer import EVAL
-from pyasr.ops._compare import on_host
+from pyasr.ops import host
 from pyasr.ops._door import INT32, Door
 from pyasr.ops._op import native
 
@@ -51,7 +51,7 @@ class FrozenRecurrent:
         column = params.ops.column(f"{layer.op}_forward")
         self._forward: list[Callable[..., Any]] = []
         for k in range(layer.num_layers):
-            weights = {n: np.array(on_host(w)) for n, w in layer._weights(k, params.value).items()}
+            weights = {n: np.array(host(w)) for n, w in layer._weights(k, params.value).items()}
             whole, _ = layer._options(k, 0, 0, EVAL)
             if column == "cpp":
                 self._forward.append(

@@ -12,7 +12,7 @@ import numpy as np
 from pyasr._optional import need
 from pyasr.layers import Chain, Dropout, FrameStack, Layer, Linear, Lstm, MeanOverTime, Relu, Sigmoid, Tanh
 from pyasr.onnx._table import DOMAIN, OPSETS, PEEPHOLES, RECURRENT, Recurrent, function, reordered
-from pyasr.ops._compare import on_host
+from pyasr.ops import host
 from pyasr.ops._door import Door
 
 
@@ -164,7 +164,7 @@ def _recurrent(graph: _Graph, layer: Any) -> None:
     S, H = layer.directions, layer.hidden_size
     for k in range(layer.num_layers):
         label = graph.label(layer.name if layer.num_layers == 1 else f"{layer.name}_l{k}")
-        w, r, bias, *peephole = (np.array(on_host(layer.params[f"{layer.name}.{n}_l{k}"])) for n in layer.entries)
+        w, r, bias, *peephole = (np.array(host(layer.params[f"{layer.name}.{n}_l{k}"])) for n in layer.entries)
         w, r, *biases = (reordered(a, kind.gates, kind.onnx_gates) for a in (w, r, *layer.split_bias(bias)))
         both = np.concatenate(biases, axis=1)  # ONNX has two, as torch
         inputs = [graph.constant(f"{label}.{n}", a) for n, a in (("W", w), ("R", r), ("B", both))]
@@ -183,7 +183,7 @@ def _recurrent(graph: _Graph, layer: Any) -> None:
 
 
 def _linear(graph: _Graph, layer: Any) -> None:
-    weight, bias = (np.array(on_host(layer.params[f"{layer.name}.{n}"])) for n in ("weight", "bias"))
+    weight, bias = (np.array(host(layer.params[f"{layer.name}.{n}"])) for n in ("weight", "bias"))
     label = graph.label(layer.name)
     w, b = graph.constant(f"{label}.W", weight.T), graph.constant(f"{label}.b", bias)
     product = graph.add("MatMul", [graph.current, w], label)

@@ -6,18 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from pyasr.ops._op import Row, backend
-
-
-def on_host(x: Any) -> Any:
-    """x itself, or the NumPy copy of what lies on a device."""
-    return x.get() if hasattr(x, "get") and not isinstance(x, dict) else x
+from pyasr.ops._op import Row, backend, host
 
 
 def numbers(result: Any) -> list[np.ndarray]:
     """The arrays and numbers of a result as float64; opaque parts, such as a saved state, are left out."""
-    result = on_host(result)
-    parts = tuple(map(on_host, result)) if isinstance(result, tuple) else (result,)
+    result = host(result)
+    parts = tuple(map(host, result)) if isinstance(result, tuple) else (result,)
     return [np.asarray(p, np.float64) for p in parts if isinstance(p, (np.ndarray, float, int, np.generic))]
 
 
@@ -64,7 +59,7 @@ def worst_error(row: Row, column: str, size: Any, dtype: str) -> float:
     pairs = [*zip(got, want, strict=True), *zip(got_args, want_args, strict=True)]
     pairs += [(got_kwargs[k], want_kwargs[k]) for k in want_kwargs]
     errors = [
-        relative_error(np.asarray(on_host(g), np.float64), np.asarray(w, np.float64))
+        relative_error(np.asarray(host(g), np.float64), np.asarray(w, np.float64))
         for g, w in pairs
         if isinstance(w, np.ndarray)
     ]

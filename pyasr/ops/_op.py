@@ -141,6 +141,11 @@ def has(row: Row, backend: str) -> bool:
     return COLUMNS[backend](row) is not None
 
 
+def host(x: Any) -> Any:
+    """x as NumPy has it: a copy of what lies on a device, which is waited for, and anything else itself."""
+    return x.get() if hasattr(x, "get") and not isinstance(x, dict) else x
+
+
 class MissingOp(AttributeError):
     """A backend that was asked for by name lacks an op."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyasr.batches import host
+from pyasr.ops import host
 from pyasr.recognizer import CtcRecognizer, WordRecognizer
 from pyasr.runs.material import Material
 from pyasr.scoring import bootstrap_interval, cer, error_interval, wer

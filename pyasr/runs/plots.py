@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyasr._optional import need
-from pyasr.batches import host
+from pyasr.ops import host
 from pyasr.recognizer import CtcRecognizer, WordRecognizer, probabilities
 from pyasr.runs.folder import RunFolder, read_metrics
 from pyasr.runs.material import FRAME_SHIFT, Material

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from pyasr.ops import backend
-from pyasr.ops._compare import numbers, on_host, relative_error
+from pyasr.ops import backend, host
+from pyasr.ops._compare import numbers, relative_error
 
 HERE = Path(__file__).resolve().parent
 CUDA = HERE.parent.parent / "csrc" / "cuda"
@@ -50,7 +50,7 @@ class Case:
         """All numbers of the results and all arguments that are arrays, after the call."""
         args, kwargs = self.make(ops)
         results = numbers(getattr(ops, self.row)(*args, **kwargs))
-        after = map(on_host, (*args, *kwargs.values()))
+        after = map(host, (*args, *kwargs.values()))
         return results + [np.asarray(a, np.float64) for a in after if isinstance(a, np.ndarray) and not a.dtype.names]
 
 

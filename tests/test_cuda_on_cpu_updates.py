@@ -127,6 +127,200 @@ def test_same_bits_on_every_device(emulated, clip):
     assert len(results) == 1
 
 
+def count(n, dtype="f4"):
+    return np.full(1, n, dtype)
+
+
+def one(x):
+    return np.array(x, np.float64)
+
+
+ROWS = {
+    "clip_sgd": (2, {"dampening": 0.5, "momentum": 0.9}),
+    "adam": (4, {}),
+    "rmsprop": (3, {}),
+}
+
+
+def call(ops, row, **options):
+    """A step of a row on the vectors of its own; (info, what they are afterwards)."""
+    vectors, given = ROWS[row]
+    arrays = list(map(np.abs, example(vectors + 1)))
+    arrays[1][::2] *= -1
+    buffer = {"buffer": arrays.pop()} if "momentum" in given else {}
+    info = getattr(ops, row)(*arrays[:vectors], lr=0.1, **given, **buffer, **options)
+    return info, [*arrays, *buffer.values()]
+
+
+def example(count):
+    return vectors(count, 3001)
+
+
+@pytest.mark.parametrize("row", ["clip_sgd", "rmsprop"])
+@pytest.mark.parametrize("known", [None, 7.0])
+@pytest.mark.parametrize("nonfinite", ["skip", "propagate"])
+def test_numbers_on_the_device_give_the_bits_of_numbers_on_the_host(emulated, row, known, nonfinite):
+    options = {"clip": ("norm", 1.0), "nonfinite": nonfinite}
+    host, want = call(emulated, row, grad_scale=0.3, sum_squares=known, **options)
+    device, got = call(
+        emulated, row, grad_scale=one(0.3), sum_squares=None if known is None else one([known]), **options
+    )
+    assert tuple(device) == tuple(host)
+    assert [a.tobytes() for a in got] == [a.tobytes() for a in want]
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39])
+@pytest.mark.parametrize("known", [None, 0.0])
+def test_a_scale_that_is_not_finite_skips_the_step_and_does_not_count_it(emulated, row, bad, known):
+    """1e39 is not finite in float32; 0 times anything is, so the sum of squares does not show it."""
+    done = {} if row == "rmsprop" else {"step": count(4)}
+    rest = {"grad_scale": one(bad), "sum_squares": None if known is None else one(known)} | done
+    before = call(emulated, row, grad_scale=one(np.nan), **done)[1]
+    info, after = call(emulated, row, **rest)
+    assert info.skipped
+    assert not np.isfinite(info.norm)
+    for a, b in zip(after, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=rf"{row}: grad must be finite, got a norm of (nan|inf)"):
+        call(emulated, row, nonfinite="raise", **rest)
+    assert done.get("step", 4) == 4
+    info, after = call(emulated, row, nonfinite="propagate", **rest)
+    assert not info.skipped
+    assert not np.isfinite(after[0]).all()
+    assert done.get("step", 5) == 5
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("betas", [{}, {"beta1": 0.0, "beta2": 0.0}])
+def test_the_device_counts_the_updates_of_adam(emulated, dtype, betas):
+    device, host = (list(map(np.abs, vectors(4, 700, dtype))) for _ in range(2))
+    done = count(0, dtype)
+    for step in range(1, 6):
+        emulated.adam(*device, step=done, lr=0.1, grad_scale=one(0.5), **betas)
+        emulated.adam(*host, step=step, lr=0.1, grad_scale=0.5, **betas)
+        assert done == step
+    np.testing.assert_allclose(
+        device, host, rtol=1e-5 if dtype == "f4" else 1e-12, atol=1e-6 if dtype == "f4" else 1e-14
+    )
+    assert done.dtype == dtype
+
+
+def test_a_count_below_zero_counts_as_zero_and_nan_stays(emulated):
+    for begin, end in ((-3, 1), (np.nan, np.nan)):
+        value, grad, buffer = vectors(3, 9)
+        done = count(begin)
+        emulated.clip_sgd(value, grad, buffer=buffer, lr=0.1, momentum=0.9, dampening=0.5, step=done)
+        np.testing.assert_array_equal(done, end)
+        assert (buffer == grad).all() == (end == 1)  # the first step has no dampening
+
+
+def test_no_block_reads_the_count_that_another_has_raised(emulated):
+    """With a known sum nothing else would make the grid meet."""
+
+    def bits(kind, seed):
+        emulated.schedule(kind, seed)
+        done = count(0)
+        info, arrays = call(emulated, "adam", step=done, sum_squares=one(4.0))
+        return [a.tobytes() for a in (*arrays, done)], tuple(info)
+
+    orders = [(kind, seed) for kind in ("fair", "block", "warp") for seed in range(4)]
+    right = bits(*orders[0])
+    assert all(bits(*order) == right for order in orders)
+    with emulated.without(1702):
+        assert any(bits(*order) != right for order in orders)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"step": count(0, "f8")}, TypeError, "step must have dtype float32, got float64"),
+        ({"step": np.zeros(2, "f4")}, ValueError, r"step must have shape \(\) or \(1,\), got \(2,\)"),
+        ({"grad_scale": np.ones(1, "f4")}, TypeError, "grad_scale must have dtype float64, got float32"),
+        ({"grad_scale": np.ones((1, 1))}, ValueError, r"grad_scale must have shape \(\) or \(1,\), got \(1, 1\)"),
+        ({"sum_squares": np.ones(0)}, ValueError, r"sum_squares must have shape \(\) or \(1,\), got \(0,\)"),
+        ({"sum_squares": np.ones(1, "i8")}, TypeError, "sum_squares must have dtype float64, got int64"),
+        ({"grad_scale": "1"}, TypeError, "grad_scale must be a real number, got str"),
+    ],
+)
+def test_what_is_refused_of_numbers_on_the_device(emulated, options, error, text):
+    with pytest.raises(error, match=f"adam: {text}"):
+        call(emulated, "adam", **{"step": count(0), **options})
+
+
+def test_numbers_on_the_device_share_no_memory_with_the_vectors(emulated):
+    value, grad, mean = (np.ones(4) for _ in range(3))
+    emulated.adam(value, grad, mean, np.ones(4), step=1, lr=0.1, grad_scale=one(1.0))
+    with pytest.raises(ValueError, match="adam: mean and step must not share memory"):
+        emulated.adam(value, grad, mean, np.ones(4), step=mean[3:], lr=0.1)
+    with pytest.raises(ValueError, match="clip_sgd: value and grad_scale must not share memory"):
+        emulated.clip_sgd(value, grad, lr=0.1, grad_scale=value[:1])
+    read_only = np.zeros(1)
+    read_only.flags.writeable = False
+    with pytest.raises(ValueError, match="adam: step must be writable, got a read-only array"):
+        emulated.adam(value, grad, mean, np.ones(4), step=read_only, lr=0.1)
+
+
+def test_a_report_is_the_three_numbers(emulated):
+    for ops in (emulated, backend("numpy")):
+        info = ops.clip_sgd(np.zeros(2), np.array([3.0, 4.0]), lr=1.0, clip=("norm", 2.5))
+        assert info.report.dtype == np.float64
+        np.testing.assert_array_equal(info.report, [5.0, 0.5, 0.0])
+
+
+OPTIMIZERS = {
+    "Sgd": lambda p: Sgd(p, momentum=0.9, dampening=0.5),
+    "Adam": lambda p: Adam(p, amsgrad=True),
+    "AdamW": lambda p: AdamW(p, clip=("max_change", 0.05, 0.1)),
+    "RmsProp": lambda p: RmsProp(p, momentum=0.9, centered=True),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fifty_steps_on_the_device_without_a_look_are_those_on_the_cpu(emulated, monkeypatch, name, dtype):
+    """Two of them skipped, by a gradient and by a scale."""
+    monkeypatch.setattr(emulated.device, "host", lambda *_: pytest.fail("the host looks at the device"))
+    ends, reports = [], []
+    for ops in (emulated.backend, backend("numpy")):
+        rng, params = np.random.default_rng(0), pyasr.Params(ops, dtype=dtype)
+        params.declare("w", (5, 7))
+        params.init(seed=1)
+        optimizer = OPTIMIZERS[name](params)
+        for step in range(50):
+            params.grad[...] = rng.standard_normal(params.grad.shape)
+            if step == 20:
+                params.grad[3] = np.inf
+            scale = 1.0 / (1 + step % 3)
+            if ops.xp is not np:
+                scale = one(np.nan if step == 30 else scale)
+            if ops.xp is not np or step != 30:
+                reports.append(optimizer.step(0.01, scale).report)
+        ends.append([params.value, *(x for k, x in optimizer.state.items() if k != "count")])
+    tolerance = 1e-3 if dtype == "float32" else 1e-10
+    np.testing.assert_allclose(*ends, rtol=tolerance, atol=tolerance / 100)
+    skipped = [step for step, (_, _, skipped) in enumerate(reports[:50]) if skipped]
+    assert skipped == [20, 30]
+    del reports[30]
+    np.testing.assert_allclose(reports[:49], reports[49:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Sgd", "Adam"])
+def test_an_optimizer_hands_over_its_count_unread(emulated, name):
+    class Unread:
+        def __init__(self, array):
+            self.__cuda_array_interface__ = dict(array.__array_interface__, stream=None)
+
+    params = pyasr.Params(emulated.backend)
+    params.declare("w", (3,))
+    params.init(seed=1)
+    optimizer, done = OPTIMIZERS[name](params), count(0)
+    optimizer.state["count"] = Unread(done)
+    for _ in range(3):
+        optimizer.step(0.1)
+    assert done == 3
+
+
 MAKERS = {
     "Sgd": lambda p, ema: Sgd(p, momentum=0.9, ema=ema, segments=p.segments(decay=lambda name: float(name == "w"))),
     "Adam": lambda p, ema: Adam(p, amsgrad=True, ema=ema),

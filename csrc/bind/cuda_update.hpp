@@ -22,6 +22,7 @@ cuda::UpdateVectors<T> update_vectors(const py::kwargs& k) {
   for (const py::handle state : keyword<py::tuple>(k, "states")) v.state[i++] = at<T>(py::cast<Address>(state));
   v.average = at<T>(keyword<Address>(k, "average"));
   v.n = keyword<std::size_t>(k, "n");
+  v.count = at<T>(keyword<Address>(k, "count"));
   return v;
 }
 
@@ -32,6 +33,8 @@ inline cuda::UpdateCall update_call(const py::kwargs& k) {
   c.numbers.weight_decay = keyword<double>(k, "weight_decay");
   c.numbers.l1 = keyword<double>(k, "l1");
   c.numbers.root = keyword<bool>(k, "root");
+  c.numbers.grad_scale = at<const double>(keyword<Address>(k, "grad_scale_at"));
+  c.numbers.sum_squares = at<const double>(keyword<Address>(k, "sum_squares_at"));
   o.limit = keyword<double>(k, "limit");
   o.total = keyword<double>(k, "total");
   o.eps = keyword<double>(k, "eps");

@@ -10,6 +10,7 @@ struct SgdStep {
   static constexpr int states = 1;
   T momentum, damp;
   bool buffer, nesterov, first;
+  __device__ void begin(double done, Joiner&) { first = done == 0; }
   __device__ T step(T g, T* m) const {
     if (!buffer) return g;
     m[0] = first ? g : momentum * m[0] + damp * g;

@@ -10,6 +10,7 @@ struct RmspropStep {
   static constexpr int states = 3;
   T alpha, rest, eps, momentum;  // rest = 1 - alpha
   bool buffer, centered;
+  __device__ void begin(double, Joiner&) {}
   __device__ T step(T g, T* v) const {
     v[0] = alpha * v[0] + rest * g * g;
     T power = v[0];

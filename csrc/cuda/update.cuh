@@ -3,11 +3,14 @@
 // out (null), and step(g, states), the direction. What it can do without is decided at run time: the kernel waits for
 // memory, and template arguments would make 32 kernels of 12.
 //
+// grad_scale, sum_squares and the count of updates may lie on the device, so that a step is queued without a look at
+// it. Every block reads the count and one raises it, so the grid meets in between, also where the norm is known.
+//
 // Bytes per parameter (float32): twice the gradient, and the value and each state read and written: 16 for clip_sgd, 24
 // with momentum, 32 for adam. Where the slots of all blocks fit into shared memory (H200: 132 processors of 227 kB, 7 M
 // entries) the gradient stays there between the two passes, 4 bytes less; where they do not, it is read again from the
 // end, the part that L2 has seen last. Where the sum of squares is given there is one pass, 4 bytes less too, and no
-// barrier.
+// barrier but that of the count.
 //
 // Not yet measured on a GPU. Predictions for an H200, 4.3 TB/s copied and 5 us for launch and barrier: 4 M parameters,
 // clip and SGD, 48 MB: 11 + 5 = 16 us. 100 M, 1.6 GB: 372 us, 1.3 % of which is not copying.
@@ -21,6 +24,7 @@ namespace {
 struct UpdateLaunch {
   UpdateTable table;
   bool sums;  // the norms are not known
+  bool meet;  // the grid can meet: where there are sums, or may be, or a count
   bool keep;  // the gradient of a block fits into its shared memory
 };
 
@@ -35,15 +39,18 @@ template <class T, class Rule, bool Aligned>
 struct Updater {
   const UpdateVectors<T>& a;
   const UpdateNumbers& o;
-  const Rule& rule;
+  Rule rule;
   const UpdateLaunch& launch;
   double* norms;  // [2, slots]
   UpdateReport* report;
   Four<T>* kept;  // shared [rounds, slot_size / 4]
   Joiner all;
 
-  const UpdateOptions& options() const { return o.options; }
+  static constexpr double largest = sizeof(T) == 4 ? double{FLT_MAX} : DBL_MAX;
 
+  // Read again at each use: it would take registers that a rule needs.
+  __device__ double grad_scale() const { return o.grad_scale ? *o.grad_scale : o.options.grad_scale; }
+  __device__ T done() const { return *a.count < 0 ? 0 : *a.count; }  // NaN stays
   __device__ UpdateSlot slot_at(int i) const {
     const UpdateTable& t = launch.table;
     if (t.slots) return t.slots[i];
@@ -66,7 +73,7 @@ struct Updater {
     const UpdateOptions& p = o.options;
     const double lr = o.lr * slot.lr * change, decay = o.weight_decay * slot.decay, l1 = o.l1 * slot.decay;
     Steps<T> s;
-    set_scale(s, factor * p.grad_scale);
+    set_scale(s, factor * grad_scale());
     s.limit = static_cast<T>(p.clip != Clip::value ? HUGE_VAL : o.root ? slot.root : p.limit);
     s.lr = static_cast<T>(lr);
     s.shrink = static_cast<T>(p.decoupled ? lr * decay : 0);
@@ -92,11 +99,11 @@ struct Updater {
       if (keep) keep[at / 4] = g;  // which this thread reads again, and no other
       return g;
     });
-    constexpr double largest = sizeof(T) == 4 ? double{FLT_MAX} : DBL_MAX;
-    if (o.options.nonfinite == NonFinite::propagate || !(norm * fabs(o.options.grad_scale) > largest / 2)) return norm;
+    if (o.options.nonfinite == NonFinite::propagate || !(norm * fabs(grad_scale()) > largest / 2)) return norm;
     double beyond = 0;  // whether an entry of grad_scale * grad is beyond T: its norm may be so without that
+    const T scale = static_cast<T>(grad_scale());
     for (int i = static_cast<int>(threadIdx.x); i < slot.length; i += update_threads)
-      if (!finite(grad[i] * static_cast<T>(o.options.grad_scale))) beyond = 1;
+      if (!finite(grad[i] * scale)) beyond = 1;
     return all.template join<Join::most>(beyond) != 0 ? HUGE_VAL : norm;
   }
   __device__ double norm_of_value(const UpdateSlot& slot) {
@@ -164,7 +171,7 @@ struct Updater {
   __device__ double factor_of(const UpdateSlot& slot, double total, double common) {
     const UpdateOptions& p = o.options;
     const int slots = launch.table.count;
-    const double unit = fabs(p.grad_scale);
+    const double unit = fabs(grad_scale());
     if (p.clip == Clip::norm) {
       const bool one = p.known || slot.end - slot.first == slots;
       return clip_factor(one ? total : norm_of_norms(norms, slot.first, slot.end, &all) * unit);
@@ -220,7 +227,7 @@ struct Updater {
       group = slot.first;
       if (i == slot.first && threadIdx.x == 0) lower(&report->scale, factor);
       const Steps<T> s = steps_of(slot, changes ? 1 : factor, changes ? factor : 1);
-      const Four<T>* const keep = launch.sums ? kept_of(i) : nullptr;
+      const Four<T>* const keep = kept_of(i);
       int at = slot.length / tile * tile + 4 * static_cast<int>(threadIdx.x);
       if (at < slot.length) update_entries(s, slot, keep, at, slot.length - at);
 #pragma unroll 1  // the blocks of a processor have 40 to 60 kB under way between them
@@ -232,28 +239,39 @@ struct Updater {
     const UpdateOptions& p = o.options;
     const bool speaker = blockIdx.x == 0 && threadIdx.x == 0;
     if (speaker) *report = {0, 1, 0};
-    double total = sqrt(p.sum_squares);
-    if (launch.sums) {
-      fill_norms();
-      PYASR_SYNC_GRID(1702);
+    if (a.count) rule.begin(done(), all);
+    const bool careful = p.nonfinite != NonFinite::propagate;
+    double total = p.known ? sqrt(o.sum_squares ? *o.sum_squares : p.sum_squares) * fabs(grad_scale()) : 0;
+    // Where the norm is known, the gradient is looked at beforehand by what else asks for it, and where an entry of
+    // grad_scale * grad may be beyond T. All blocks decide alike.
+    const bool beyond = launch.meet && careful && total > largest / 2, look = launch.sums || beyond;
+    if (look) fill_norms();
+    if (look || a.count) PYASR_SYNC_GRID(1702);
+    if (!p.known || beyond) {
       const double formed = norm_of_norms(norms, 0, launch.table.count, &all);
-      if (!p.known || formed == HUGE_VAL) total = formed;
+      total = !p.known ? formed * fabs(grad_scale()) : finite(formed) ? total : HUGE_VAL;
     }
-    total *= fabs(p.grad_scale);
-    const bool skipped = !finite(total) && p.nonfinite != NonFinite::propagate;
+    if (careful && finite(total) && fabs(grad_scale()) > largest) total = HUGE_VAL;
+    const bool skipped = careful && !finite(total);
     if (speaker) {
       report->norm = total;
       report->skipped = skipped;
+      if (a.count && !skipped) *a.count = done() + 1;
       if (!skipped && p.clip == Clip::norm && !launch.table.slots && a.n == 0) report->scale = clip_factor(total);
     }
     if (!skipped) update_slots(total);
   }
 };
 
+// Blocks of a processor: as many as nothing spills with.
 template <class T, class Rule, bool Aligned>
-__global__ void __launch_bounds__(update_threads, sizeof(T) == 8     ? 2
-                                                  : Rule::states > 1 ? 3
-                                                                     : 4)
+constexpr int update_resident = sizeof(T) == 8      ? 2
+                                : Rule::states == 1 ? 4
+                                : Aligned           ? 3
+                                                    : 2;
+
+template <class T, class Rule, bool Aligned>
+__global__ void __launch_bounds__(update_threads, (update_resident<T, Rule, Aligned>))
     update_kernel(UpdateVectors<T> a, UpdateNumbers o, Rule rule, UpdateLaunch launch, double* norms /* [2, slots] */,
                   UpdateReport* report) {
   PYASR_DYNAMIC_SHARED(Four<T>, kept);
@@ -275,23 +293,22 @@ cudaError_t launch_update(const UpdateVectors<T>& a, const UpdateCall& call, con
   const UpdateOptions& p = call.numbers.options;
   int resident = 0;
   if (const cudaError_t e = resident_blocks(kernel, update_threads, 0, &resident)) return e;
-  UpdateLaunch plan{call.table, true, false};
+  UpdateLaunch plan{call.table};
   if (!plan.table.slots) {
     const UpdatePlan whole = plan_update(a.n, resident);
     plan.table = {nullptr, whole.slots, whole.slot_size, true};
   }
   const int slots = plan.table.count, blocks = update_blocks(slots, resident);
-  // Where the norm is known, the gradient is looked at beforehand only by what else asks for it, and where an entry of
-  // grad_scale * grad may be beyond T.
   const double known = sqrt(p.sum_squares) * fabs(p.grad_scale), largest = sizeof(T) == 4 ? double{FLT_MAX} : DBL_MAX;
-  plan.sums = !p.known || p.clip == Clip::adaptive || p.clip == Clip::max_change ||
-              (p.nonfinite != NonFinite::propagate && known > largest / 2);
-  if (!plan.sums) {
+  const bool unknown = call.numbers.grad_scale || call.numbers.sum_squares;
+  plan.sums = !p.known || p.clip == Clip::adaptive || p.clip == Clip::max_change;
+  plan.meet = plan.sums || a.count || (p.nonfinite != NonFinite::propagate && (unknown || known > largest / 2));
+  if (!plan.meet) {
     return pyasr::cuda::launch(kernel, blocks, update_threads, 0, call.stream, a, call.numbers, rule, plan, call.norms,
                                call.report);
   }
   const std::size_t rounds = static_cast<std::size_t>(slots ? (slots - 1) / blocks + 1 : 0);
-  std::size_t shared = rounds * plan.table.slot_size * sizeof(T);
+  std::size_t shared = plan.sums ? rounds * plan.table.slot_size * sizeof(T) : 0;
   int with = 0;
   if (const cudaError_t e = resident_blocks(kernel, update_threads, shared, &with)) return e;
   plan.keep = shared != 0 && with >= blocks;

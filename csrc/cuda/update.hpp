@@ -17,12 +17,15 @@ struct UpdateVectors {
   T* state[update_states];  // [n] in and out, or null; what they are the rule's contract says
   T* average;               // [n] in and out, or null
   std::size_t n;
+  T* count;  // [1] the updates done, in and out, or null where the rule has it from the host
 };
 
 struct UpdateNumbers {
   UpdateOptions options;        // `limit` is that of value clipping too
   double lr, weight_decay, l1;  // before the factors of a segment
   bool root;                    // value clipping by the `root` of the slot instead
+  const double* grad_scale;     // [1] on the device, in the place of the option, or null
+  const double* sum_squares;    // [1] as that
 };
 
 // The gradient is cut into slots. A block forms the norm of a slot, and all blocks join norms in the order of slots.

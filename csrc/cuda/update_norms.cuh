@@ -66,6 +66,11 @@ struct Joiner {
     for (int w = 1; w < update_warps; ++w) x = How == Join::most ? fmax(x, part[turn + w]) : x + part[turn + w];
     return x;
   }
+  // What one thread computes: float64 is slow where a processor has few units for it.
+  template <class Make>
+  __device__ double once(const Make& make) {
+    return join<Join::sum>(threadIdx.x == 0 ? make() : 0);
+  }
 };
 
 // The norm of `length` entries, four of which `each(at, count)` gives from `at` on, 0 beyond count. A thread has Ahead

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pyasr.ops._cuda._device import Device
-from pyasr.ops._cuda._door import CudaDoor, address
+from pyasr.ops._cuda._door import CudaDoor, DeviceArray, address
 from pyasr.ops._update import Options, Piece, StepInfo
 from pyasr.ops._update_door import check_factors, check_segments
 
@@ -79,6 +79,42 @@ class DeviceStepInfo:
 
     def __repr__(self) -> str:
         return f"Device{self.get()!r}"
+
+
+class UpdateDoor(CudaDoor):
+    """The door of an update, whose numbers may lie on the device, where nobody looks at them."""
+
+    def __init__(self, device: Device, op: str) -> None:
+        super().__init__(device, op)
+        self.vectors: dict[str, Any] = {}
+        self.scalars: dict[str, DeviceArray] = {}
+
+    def views(self, **arrays: Any) -> list[Any]:
+        """The arrays as the door looks at them. Lists of arrays are refused."""
+        if isinstance(arrays["value"], (list, tuple)):
+            self.type_error(f"value must be a CUDA array, got {type(arrays['value']).__name__}")
+        self.vectors = {name: self.view(name, x) for name, x in arrays.items()}
+        return list(self.vectors.values())
+
+    def scalar(self, name: str, x: Any, instead: float) -> Any:
+        """x, or for an array on the device what the checks of numbers take in its place."""
+        view = self.view(name, x)
+        if not isinstance(view, DeviceArray):
+            return x
+        self.scalars[name] = view
+        return instead
+
+    def check_scalars(self, dtype: np.dtype) -> None:
+        """One entry each, float64, or for the count of updates, which is written, the dtype of value."""
+        for name, x in self.scalars.items():
+            self.array(name, x, dtype if name == "step" else np.float64)
+            if x.shape not in ((), (1,)):
+                self.value_error(f"{name} must have shape () or (1,), got {x.shape}")
+            if not x.flags.aligned:
+                self.value_error(f"{name} must be aligned, got an unaligned array")
+            if name == "step" and not x.flags.writeable:
+                self.value_error(f"{name} must be writable, got a read-only array")
+        self.no_overlap(**(self.vectors | self.scalars))
 
 
 class Table(NamedTuple):
@@ -158,14 +194,15 @@ def table_of(door: CudaDoor, segments: Any, size: int, dtype: np.dtype, options:
     return table
 
 
-def run(door: CudaDoor, pieces: list[Piece], options: Options, segments: Any, **rule: Any) -> DeviceStepInfo:
+def run(door: UpdateDoor, pieces: list[Piece], options: Options, segments: Any, **rule: Any) -> DeviceStepInfo:
     """One launch of the update door.op on the one vector in pieces, with the numbers of its rule.
 
     nonfinite="raise" waits for the launch; everything else is decided on the device.
     """
-    device, clip, whole = door.device, options.clip, pieces[0]
-    stream = door.stream()
+    device, clip, whole, scalars = door.device, options.clip, pieces[0], door.scalars
     value: Any = whole.value
+    door.check_scalars(value.dtype)
+    stream = door.stream()
     table = table_of(door, segments, value.size, value.dtype, options, stream)
     limit = clip.limit if not clip.d else 1 / math.sqrt(clip.d)
     report = device.empty(3, np.float64)
@@ -178,16 +215,10 @@ def run(door: CudaDoor, pieces: list[Piece], options: Options, segments: Any, **
         grad_scale=options.grad_scale, propagate=options.nonfinite == "propagate", sum_squares=options.sum_squares,
         average_decay=options.average_decay, table=0 if table.slots is None else device.address(table.slots),
         slots=table.slot_count, slot_size=table.slot_size, aligned=table.aligned, workspace=device.address(workspace),
-        report=device.address(report), stream=stream, **rule,
+        count=address(scalars.get("step")), grad_scale_at=address(scalars.get("grad_scale")),
+        sum_squares_at=address(scalars.get("sum_squares")), report=device.address(report), stream=stream, **rule,
     )  # fmt: skip
     info = DeviceStepInfo(device, report, stream)
     if options.nonfinite == "raise" and info.skipped:
         door.value_error(f"grad must be finite, got a norm of {info.norm!r}")
     return info
-
-
-def views(door: CudaDoor, **arrays: Any) -> list[Any]:
-    """The arrays as the door looks at them. Lists of arrays are refused."""
-    if isinstance(arrays["value"], (list, tuple)):
-        door.type_error(f"value must be a CUDA array, got {type(arrays['value']).__name__}")
-    return [door.view(name, x) for name, x in arrays.items()]

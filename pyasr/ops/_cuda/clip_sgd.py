@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pyasr.ops._cuda._device import Device
-from pyasr.ops._cuda._door import CudaDoor
 from pyasr.ops._cuda._update import DeviceStepInfo as DeviceStepInfo
-from pyasr.ops._cuda._update import run, views
+from pyasr.ops._cuda._update import UpdateDoor, run
 from pyasr.ops.clip_sgd import check
 
 
@@ -19,7 +18,7 @@ def clip_sgd(
     lr: float,
     momentum: float = 0.0,
     buffer: Any = None,
-    step: int | None = None,
+    step: Any = None,
     dampening: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
@@ -28,9 +27,9 @@ def clip_sgd(
     proximal: bool = False,
     clip: tuple[Any, ...] | None = None,
     eps: float = 0.0,
-    grad_scale: float = 1.0,
+    grad_scale: Any = 1.0,
     nonfinite: str = "skip",
-    sum_squares: float | None = None,
+    sum_squares: Any = None,
     average: Any = None,
     average_decay: float = 0.999,
     segments: Any = None,
@@ -40,8 +39,10 @@ def clip_sgd(
 
     Takes vectors; segments is a NumPy array. numpy, numba and cpp take lists of arrays too.
     """
-    door = CudaDoor(device, "clip_sgd")
-    value, grad, buffer, average = views(door, value=value, grad=grad, buffer=buffer, average=average)
+    door = UpdateDoor(device, "clip_sgd")
+    value, grad, buffer, average = door.views(value=value, grad=grad, buffer=buffer, average=average)
+    step = door.scalar("step", step, 1)
+    grad_scale, sum_squares = door.scalar("grad_scale", grad_scale, 1.0), door.scalar("sum_squares", sum_squares, 0.0)
     pieces, options = check(
         door, value, grad, lr, momentum, buffer, step, dampening, nesterov, weight_decay, decoupled, l1, proximal, clip, eps,
         grad_scale, nonfinite, sum_squares, average, average_decay, None, threads,

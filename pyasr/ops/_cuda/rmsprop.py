@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyasr.ops._cuda._device import Device
-from pyasr.ops._cuda._door import CudaDoor
-from pyasr.ops._cuda._update import DeviceStepInfo, run, views
+from pyasr.ops._cuda._update import DeviceStepInfo, UpdateDoor, run
 from pyasr.ops.rmsprop import check
 
 
@@ -25,19 +24,20 @@ def rmsprop(
     weight_decay: float = 0.0,
     clip: tuple[Any, ...] | None = None,
     clip_eps: float = 0.0,
-    grad_scale: float = 1.0,
+    grad_scale: Any = 1.0,
     nonfinite: str = "skip",
-    sum_squares: float | None = None,
+    sum_squares: Any = None,
     average: Any = None,
     average_decay: float = 0.999,
     segments: Any = None,
     threads: int | None = None,
 ) -> DeviceStepInfo:
     """One launch on the current stream, as clip_sgd."""
-    door = CudaDoor(device, "rmsprop")
-    value, grad, square, buffer, mean, average = views(
-        door, value=value, grad=grad, square=square, buffer=buffer, mean=mean, average=average
+    door = UpdateDoor(device, "rmsprop")
+    value, grad, square, buffer, mean, average = door.views(
+        value=value, grad=grad, square=square, buffer=buffer, mean=mean, average=average
     )
+    grad_scale, sum_squares = door.scalar("grad_scale", grad_scale, 1.0), door.scalar("sum_squares", sum_squares, 0.0)
     pieces, options, n = check(
         door, value, grad, square, lr, alpha, eps, momentum, buffer, mean, weight_decay, clip, clip_eps, grad_scale, nonfinite,
         sum_squares, average, average_decay, None, threads,

@@ -23,6 +23,22 @@ MORE = {
 }
 
 
+class Hidden:
+    """An array that is given and not compared: the reference has a number in its place."""
+
+    def __init__(self, array):
+        interface = getattr(array, "__cuda_array_interface__", None)
+        self.array, self.__cuda_array_interface__ = array, interface or dict(array.__array_interface__, stream=None)
+
+
+def on_device(ops, dtype, options):
+    """The options, with grad_scale, sum_squares and step as arrays of one entry where ops is on a device."""
+    if ops.xp is np:
+        return options
+    dtypes = {"grad_scale": "float64", "sum_squares": "float64", "step": dtype}
+    return {k: Hidden(ops.xp.full(1, x, dtypes[k])) if k in dtypes else x for k, x in options.items()}
+
+
 def segments(rows, columns, *, gap=3):
     """A table with gaps, three groups, and a segment without entries in the middle."""
     table = np.zeros(len(rows) + 1, SEGMENT)
@@ -35,13 +51,14 @@ def segments(rows, columns, *, gap=3):
     return table
 
 
-def case(size, dtype, options, scale=1.0, shift=0, **more):
+def case(size, dtype, options, scale=1.0, shift=0, device=False, **more):
     def make(ops):
         rng = np.random.default_rng(size)
         value, grad, buffer, average = (
             ops.xp.asarray(scale * rng.standard_normal(size + shift).astype(dtype))[shift:] for _ in range(4)
         )
-        kwargs = {"lr": 0.1, "buffer": buffer if "momentum" in options else None, **options}
+        given = on_device(ops, dtype, options) if device else options
+        kwargs = {"lr": 0.1, "buffer": buffer if "momentum" in options else None, **given}
         return (value, grad), kwargs | ({"average": average} if "average_decay" in options else {})
 
     return {"row": "clip_sgd", "make": make, **more}
@@ -87,6 +104,18 @@ CASES |= {
     "a norm beyond float64": case(5003, "float64", {"clip": ("norm", 1e200)}, scale=1e200),
     "a norm below float64": case(3000, "float64", {}, scale=1e-200),
     "a scale below float32": case(3000, "float32", {"grad_scale": 1e-41, "lr": 1e38}, scale=1.5, mutate=False),
+}
+DEVICE = {
+    "all": {"clip": ("norm", 1.0), "dampening": 0.5, "step": 0, "grad_scale": 0.5, "sum_squares": 3000.0, **MOMENTUM},
+    "later": {"dampening": 0.5, "step": 7, "grad_scale": -0.5, "clip": ("max_change", 0.5, 1.0), **MOMENTUM},
+    "rows": {"clip": ("adaptive", 0.1), "grad_scale": 3.0, "nonfinite": "propagate"},
+    "beyond": {"grad_scale": 1e30, "sum_squares": 3e76, "step": 1},
+}
+CASES |= {
+    f"{name} on the device, {size}, {dtype}": case(size, dtype, options, device=True, mutate=False)
+    for name, options in DEVICE.items()
+    for size in (0, 3001)
+    for dtype in ("float32", "float64")
 }
 # Barriers that can be left out without a wrong answer, and why they stay.
 REASONS = {}

@@ -126,6 +126,9 @@ class Optimizer(ABC):
     ways of clipping that go by segment make one, and so does a rule that divides by its eps where that is 0: the gaps of params
     stay zero. ema, an Ema of the same params, is averaged within the update.
 
+    On a device a step is queued and nothing waits for it: the device itself counts the updates, grad_scale may be a float64 array
+    of one entry there, and what the step returns waits when a number of it is asked for; its `report` is all three, unasked.
+
     Raises ValueError and TypeError naming the argument.
     """
 
@@ -147,6 +150,7 @@ class Optimizer(ABC):
         if ema is not None and ema.params is not params:
             door.value_error("ema must be of the same params, got one of others")
         self.params, self.clip, self.segments, self.ema = params, clip, segments, ema
+        self.on_device = params.ops.xp is not np
         self.state = {}
 
     def _vectors(self, **wanted: bool) -> None:
@@ -155,14 +159,14 @@ class Optimizer(ABC):
         if self.ema is not None:
             self.state["average"] = self.ema.value
 
-    def _common(self, lr: float, grad_scale: float) -> dict[str, Any]:
+    def _common(self, lr: float, grad_scale: Any) -> dict[str, Any]:
         given = {"lr": lr, "grad_scale": grad_scale, "clip": self.clip, "segments": self.segments}
         if self.ema is not None:
             given |= {"average": self.ema.value, "average_decay": self.ema.decay}
         return given
 
     @abstractmethod
-    def step(self, lr: float, grad_scale: float = 1.0) -> StepInfo:
+    def step(self, lr: float, grad_scale: Any = 1.0) -> StepInfo:
         """One update of params.value by grad_scale · params.grad; a gradient that is not finite changes nothing."""
 
 
@@ -206,14 +210,14 @@ class Sgd(Optimizer):
         if momentum and dampening:  # the first step has none
             self.state["count"] = params.ops.xp.zeros(1, params.dtype)
 
-    def step(self, lr: float, grad_scale: float = 1.0) -> StepInfo:
+    def step(self, lr: float, grad_scale: Any = 1.0) -> StepInfo:
         """One update of params.value by grad_scale · params.grad; a gradient that is not finite changes nothing."""
         p, count = self.params, self.state.get("count")
         info: StepInfo = p.ops.clip_sgd(
-            p.value, p.grad, buffer=self.state.get("momentum"), step=None if count is None else int(count[0]),
-            **self.options, **self._common(lr, grad_scale),
+            p.value, p.grad, buffer=self.state.get("momentum"),
+            step=count if count is None or self.on_device else int(count[0]), **self.options, **self._common(lr, grad_scale),
         )  # fmt: skip
-        if count is not None and not info.skipped:
+        if count is not None and not self.on_device and not info.skipped:
             count[0] = 1
         return info
 
@@ -252,16 +256,16 @@ class Adam(Optimizer):
         self._vectors(mean=True, square=True, largest=door.boolean("amsgrad", amsgrad))
         self.state["count"] = params.ops.xp.zeros(1, params.dtype)
 
-    def step(self, lr: float, grad_scale: float = 1.0) -> StepInfo:
+    def step(self, lr: float, grad_scale: Any = 1.0) -> StepInfo:
         """One update of params.value by grad_scale · params.grad; a gradient that is not finite changes nothing."""
-        p, s = self.params, self.state
+        p, s, count = self.params, self.state, self.state["count"]
         info: StepInfo = p.ops.adam(
-            p.value, p.grad, s["mean"], s["square"], largest=s.get("largest"), step=int(s["count"][0]) + 1, beta1=self.beta1,
-            beta2=self.beta2, eps=self.eps, weight_decay=self.weight_decay, decoupled=self.decoupled,
-            clip_eps=self.clip_eps, **self._common(lr, grad_scale),
+            p.value, p.grad, s["mean"], s["square"], largest=s.get("largest"),
+            step=count if self.on_device else int(count[0]) + 1, beta1=self.beta1, beta2=self.beta2, eps=self.eps,
+            weight_decay=self.weight_decay, decoupled=self.decoupled, clip_eps=self.clip_eps, **self._common(lr, grad_scale),
         )  # fmt: skip
-        if not info.skipped:
-            s["count"] += 1
+        if not self.on_device and not info.skipped:
+            count += 1
         return info
 
 
@@ -315,7 +319,7 @@ class RmsProp(Optimizer):
         self.weight_decay = door.real("weight_decay", weight_decay, 0.0, MOST_DECAY)
         self._vectors(square=True, momentum=momentum != 0, mean=door.boolean("centered", centered))
 
-    def step(self, lr: float, grad_scale: float = 1.0) -> StepInfo:
+    def step(self, lr: float, grad_scale: Any = 1.0) -> StepInfo:
         """One update of params.value by grad_scale · params.grad; a gradient that is not finite changes nothing."""
         p, s = self.params, self.state
         info: StepInfo = p.ops.rmsprop(

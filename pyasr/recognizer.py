@@ -46,8 +46,11 @@ class FrontEnd:
             raise ValueError(f"sample_rate must be high enough for 26 mel filters, got {sample_rate} Hz: {e}") from e
 
     def __call__(self, wave: np.ndarray) -> np.ndarray:
-        """wave [N] at `sample_rate` -> features [T, 39] float32; no frames for less than 25 ms."""
-        return cmvn(deltas(host(self.ops.mfcc(self.ops.xp.asarray(wave), self._plan))))
+        """wave [N] at `sample_rate` -> features [T, 39] float32; no frames for less than 25 ms.
+
+        On a device everything up to the one copy of the result happens there.
+        """
+        return host(cmvn(deltas(self.ops.mfcc(self.ops.xp.asarray(wave), self._plan))))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,26 @@ def noise(*shape, seed=0, dtype=np.float64):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
+# Utterances side by side
+
+
+@pytest.mark.parametrize("f", [deltas, cmvn])
+@pytest.mark.parametrize("layout", ["BTF", "TBF", "concatenated"])
+def test_utterances_of_a_batch_do_not_see_each_other(f, layout):
+    alone, lengths = [noise(n, 3, seed=n) for n in (4, 0, 7)], np.array([4, 0, 7], np.int32)
+    if layout == "concatenated":
+        y = f(np.concatenate(alone), lengths=np.array([0, 4, 4, 11]), layout=layout)
+        np.testing.assert_array_equal(y, np.concatenate([f(x) for x in alone]))
+        return
+    padded = np.full((3, 7, 3), np.inf)
+    for x, n, row in zip(alone, lengths, padded, strict=True):
+        row[:n] = x
+    y = f(padded if layout == "BTF" else padded.swapaxes(0, 1), lengths=lengths, layout=layout)
+    for x, n, row in zip(alone, lengths, y if layout == "BTF" else y.swapaxes(0, 1), strict=True):
+        np.testing.assert_array_equal(row[:n], f(x))
+        assert not row[n:].any()
+
+
 # Neighboring frames
 
 

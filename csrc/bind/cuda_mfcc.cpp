@@ -6,6 +6,7 @@
 
 #include "bind/cuda_family.hpp"
 #include "cuda/mfcc.hpp"
+#include "cuda/mfcc_after.hpp"
 
 namespace pyasr::bind {
 namespace {
@@ -61,6 +62,17 @@ cuda::MfccJob job_of(Address samples, int type, double scale, double largest, bo
   job.largest = largest;
   job.exact = exact;
   return job;
+}
+
+cuda::FrameLayout layout_of(std::array<std::int64_t, 5> sizes, Address lengths, Address offsets) {
+  const auto [lines, frames, line, step, utterances] = sizes;
+  return {lines, frames, line, step, utterances, at<const std::int32_t>(lengths), at<const std::int64_t>(offsets)};
+}
+
+// work(T()) for the dtype of an array.
+template <class Work>
+cudaError_t for_floats(bool is_double, Work&& work) {
+  return is_double ? work(double{}) : work(float{});
 }
 
 }  // namespace
@@ -131,6 +143,40 @@ PYASR_CUDA_FAMILY(mfcc) {
         });
       },
       "to"_a, "from_"_a, "nbytes"_a, "stream"_a, "A copy within the device.");
+  using Layout = std::array<std::int64_t, 5>;
+  m.def(
+      "deltas_fit",
+      [](int F, int window, int order, bool repeated) {
+        cuda::DeviceProperties device;
+        check("deltas", cuda::device_properties(&device));
+        return cuda::plan_deltas(F, window, order, repeated, device).frames > 0;
+      },
+      "F"_a, "window"_a, "order"_a, "repeated"_a, "Whether a tile of it fits into shared memory.");
+  m.def(
+      "deltas",
+      [](Address x, Address y, bool is_double, int F, int window, int order, bool repeated, Address taps, Layout sizes,
+         Address lengths, Address offsets, Address stream) {
+        const cuda::DeltasArgs args{
+            layout_of(sizes, lengths, offsets), F, window, order, repeated, at<const double>(taps)};
+        queue("deltas", [&] {
+          return for_floats(
+              is_double, [&]<class T>(T) { return cuda::deltas(args, at<const T>(x), at<T>(y), stream_at(stream)); });
+        });
+      },
+      py::kw_only(), "x"_a, "y"_a, "is_double"_a, "F"_a, "window"_a, "order"_a, "repeated"_a, "taps"_a, "sizes"_a,
+      "lengths"_a, "offsets"_a, "stream"_a);
+  m.def(
+      "cmvn",
+      [](Address x, Address y, bool is_double, int F, bool variance, Layout sizes, Address lengths, Address offsets,
+         Address stream) {
+        const cuda::FrameLayout layout = layout_of(sizes, lengths, offsets);
+        queue("cmvn", [&] {
+          return for_floats(is_double, [&]<class T>(T) {
+            return cuda::cmvn(layout, F, variance, at<const T>(x), at<T>(y), stream_at(stream));
+          });
+        });
+      },
+      py::kw_only(), "x"_a, "y"_a, "is_double"_a, "F"_a, "variance"_a, "sizes"_a, "lengths"_a, "offsets"_a, "stream"_a);
 }
 
 }  // namespace pyasr::bind

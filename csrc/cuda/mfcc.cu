@@ -13,6 +13,8 @@
 // tenth on speech.
 #include "cuda/launch.cuh"
 #include "cuda/mfcc.hpp"
+#include "cuda/mfcc_cmvn.cuh"
+#include "cuda/mfcc_deltas.cuh"
 #include "cuda/mfcc_frame.cuh"
 #include "cuda/mfcc_tile.cuh"
 #include "cuda/mfcc_wave.cuh"
@@ -104,5 +106,37 @@ cudaError_t mfcc_check(const MfccJob& job, unsigned long long* worst, cudaStream
   return launch(mfcc_check_kernel, dim3(static_cast<unsigned>(each), rows_of(job.count)), wave_threads, 0, stream, job,
                 worst);
 }
+
+namespace {
+constexpr std::int64_t most_blocks = 0x7fffffff;
+}
+
+template <class T>
+cudaError_t deltas(const DeltasArgs& args, const T* x, T* y, cudaStream_t stream) {
+  if (!args.at.lines || !args.at.frames || !args.F) return cudaSuccess;
+  DeviceProperties device;
+  if (const cudaError_t e = device_properties(&device)) return e;
+  const DeltasPlan plan = plan_deltas(args.F, args.window, args.order, args.repeated, device);
+  if (!plan.frames) return cudaErrorInvalidConfiguration;
+  const std::int64_t tiles = (args.at.frames + plan.frames - 1) / plan.frames;
+  const std::int64_t blocks = args.at.lines * tiles * ((args.F + plan.columns - 1) / plan.columns);
+  if (blocks > most_blocks) return cudaErrorInvalidConfiguration;
+  return launch(deltas_kernel<T>, static_cast<unsigned>(blocks), after_threads, plan.shared, stream, args, plan, tiles,
+                x, y);
+}
+
+template <class T>
+cudaError_t cmvn(const FrameLayout& at, int F, bool variance, const T* x, T* y, cudaStream_t stream) {
+  if (!at.utterances || !at.frames || !F) return cudaSuccess;
+  const int groups = (F + cmvn_columns - 1) / cmvn_columns;
+  if (at.utterances > most_blocks / groups) return cudaErrorInvalidConfiguration;
+  return launch(cmvn_kernel<T>, static_cast<unsigned>(at.utterances * groups), cmvn_threads, 0, stream, at, F, groups,
+                variance, x, y);
+}
+
+template cudaError_t deltas(const DeltasArgs&, const float*, float*, cudaStream_t);
+template cudaError_t deltas(const DeltasArgs&, const double*, double*, cudaStream_t);
+template cudaError_t cmvn(const FrameLayout&, int, bool, const float*, float*, cudaStream_t);
+template cudaError_t cmvn(const FrameLayout&, int, bool, const double*, double*, cudaStream_t);
 
 }  // namespace pyasr::cuda

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyasr.features._check import feature_matrix
+from pyasr.features._check import by_utterance, check_layout, device_of, feature_matrix
 from pyasr.ops._door import FLOATS, Door
 
 VARIANCE_FLOOR = 1e-20  # Kaldi's, of cmvn and Cmvn
@@ -22,21 +22,7 @@ _HEADER = re.compile(
 _MOST_BYTES = 24 * 100_000
 
 
-def cmvn(features: np.ndarray, variance: bool = True) -> np.ndarray:
-    """Features with the mean of each column over the utterance removed and, with variance, scaled to unit variance.
-
-    features [T, F] float32 or float64 → a new array of that shape and dtype. Sums are float64; a variance below 1e-20
-    counts as 1e-20, so a constant column becomes zeros.
-
-    Raises TypeError and ValueError naming the argument.
-
-    Source: Kaldi, transform/cmvn.cc.
-
-    >>> pyasr.features.cmvn(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
-    [[-1.0, 0.0], [1.0, 0.0]]
-    """
-    x = feature_matrix("cmvn", features)
-    variance = Door("cmvn").boolean("variance", variance)
+def _cmvn(x: np.ndarray, variance: bool) -> np.ndarray:
     if len(x) == 0:
         return x.copy()
     centered = x - x.mean(axis=0, dtype=np.float64)
@@ -44,6 +30,33 @@ def cmvn(features: np.ndarray, variance: bool = True) -> np.ndarray:
     if variance:
         centered /= np.sqrt(np.maximum((centered**2).mean(axis=0), VARIANCE_FLOOR))
     return centered.astype(x.dtype)
+
+
+def cmvn(features: Any, variance: bool = True, *, lengths: Any = None, layout: str = "BTF") -> Any:
+    """Features with the mean of each column over the utterance removed and, with variance, scaled to unit variance.
+
+    features [T, F] float32 or float64 → a new array of that shape and dtype. Sums are float64; a variance below 1e-20
+    counts as 1e-20, so a constant column becomes zeros. Many utterances, and features on a CUDA device: as in
+    `pyasr.features.deltas`.
+
+    Raises TypeError and ValueError naming the argument, RuntimeError for an array on a device where there are no kernels for it.
+
+    Source: Kaldi, transform/cmvn.cc.
+
+    >>> pyasr.features.cmvn(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+    [[-1.0, 0.0], [1.0, 0.0]]
+    >>> offsets = np.array([0, 2, 3])
+    >>> pyasr.features.cmvn(np.array([[1.0], [3.0], [7.0]]), lengths=offsets, layout="concatenated").ravel().tolist()
+    [-1.0, 1.0, 0.0]
+    """
+    door = Door("cmvn")
+    variance = door.boolean("variance", variance)
+    layout = check_layout(door, features, lengths, layout)
+    if (device := device_of(features)) is not None:
+        from pyasr.ops._cuda import _after
+
+        return _after.cmvn(device, features, variance, lengths, layout)
+    return by_utterance("cmvn", features, lengths, layout, lambda F: F, lambda x: _cmvn(x, variance))
 
 
 class Cmvn:

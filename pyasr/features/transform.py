@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from pyasr.features._check import feature_matrix
+from pyasr.features._check import by_utterance, check_layout, device_of, feature_matrix
+from pyasr.ops._deltas import delta_filters as delta_filters
 from pyasr.ops._door import Door
 
 STYLES = ("kaldi", "torchaudio")
-
-
-def delta_filters(window: int, order: int) -> list[np.ndarray]:
-    """The taps that turn features into their 0th … order-th deltas; filter k spans ±k·window frames."""
-    taps = np.arange(-window, window + 1) / float(sum(j * j for j in range(-window, window + 1)))
-    filters = [np.ones(1)]
-    for _ in range(order):
-        filters.append(np.convolve(filters[-1], taps))
-    return filters
 
 
 def _correlate(x: np.ndarray, taps: np.ndarray) -> np.ndarray:
@@ -28,26 +22,7 @@ def _correlate(x: np.ndarray, taps: np.ndarray) -> np.ndarray:
     return out
 
 
-def deltas(features: np.ndarray, window: int = 2, order: int = 2, *, style: str = "kaldi") -> np.ndarray:
-    """Features with their time derivatives appended: [T, F] → [T, F·(order + 1)], a new array of the same dtype.
-
-    The first derivative is Σ_j j·x[t+j] / Σ_j j² over |j| ≤ window, with the first and last frame repeated beyond the ends.
-    The styles differ in the next ones, in the first and last window·(order − 1) frames: "kaldi" applies that filter convolved
-    with itself to the features (9 taps for window 2); "torchaudio" takes the derivative of the derivative, whose own first
-    and last frame are repeated. torchaudio's win_length is 2·window + 1. window 1 to 1000 frames, order 0 to 8.
-
-    Raises TypeError and ValueError naming the argument.
-
-    Source: Kaldi, feat/feature-functions.cc (DeltaFeatures); torchaudio.functional.compute_deltas, applied repeatedly.
-
-    >>> x = np.arange(9.0)[:, None]
-    >>> pyasr.features.deltas(x)[4].tolist()
-    [4.0, 1.0, 0.0]
-    """
-    x = feature_matrix("deltas", features)
-    door = Door("deltas")
-    window, order = door.integer("window", window, 1, 1000), door.integer("order", order, 0, 8)
-    style = door.choice("style", style, STYLES)
+def _deltas(x: np.ndarray, window: int, order: int, style: str) -> np.ndarray:
     frames, width = x.shape
     out = np.zeros((frames, order + 1, width), np.float64)
     if frames and style == "kaldi":
@@ -58,6 +33,52 @@ def deltas(features: np.ndarray, window: int = 2, order: int = 2, *, style: str 
         for k in range(order):
             out[:, k + 1] = _correlate(out[:, k], taps)
     return out.reshape(frames, (order + 1) * width).astype(x.dtype)
+
+
+def deltas(
+    features: Any,
+    window: int = 2,
+    order: int = 2,
+    *,
+    style: str = "kaldi",
+    lengths: Any = None,
+    layout: str = "BTF",
+) -> Any:
+    """Features with their time derivatives appended: [T, F] → [T, F·(order + 1)], a new array of the same dtype.
+
+    The first derivative is Σ_j j·x[t+j] / Σ_j j² over |j| ≤ window, with the first and last frame repeated beyond the ends.
+    The styles differ in the next ones, in the first and last window·(order − 1) frames: "kaldi" applies that filter convolved
+    with itself to the features (9 taps for window 2); "torchaudio" takes the derivative of the derivative, whose own first
+    and last frame are repeated. torchaudio's win_length is 2·window + 1. window 1 to 1000 frames, order 0 to 8.
+
+    Many utterances: features, layout and lengths as `pyasr.features.batch` takes and returns them, [B, T, F], [T, B, F] or
+    [ΣT, F] with offsets as lengths. Each has the bits that it has alone; padding is not read, and is zeros in the result.
+
+    features on a CUDA device (float32 or float64, anything with `__cuda_array_interface__` or `__dlpack__`) give an array of
+    CuPy there, in one launch on the current stream for which nothing waits. lengths may be on either side. Values there are not
+    looked at: a frame that sees a NaN is NaN, lengths on the device are cut to the frames that there are.
+
+    Raises TypeError and ValueError naming the argument, RuntimeError for an array on a device where there are no kernels for it.
+
+    Source: Kaldi, feat/feature-functions.cc (DeltaFeatures); torchaudio.functional.compute_deltas, applied repeatedly.
+
+    >>> x = np.arange(9.0)[:, None]
+    >>> pyasr.features.deltas(x)[4].tolist()
+    [4.0, 1.0, 0.0]
+    >>> pyasr.features.deltas(np.stack([x, x]), order=1, lengths=np.array([9, 2], np.int32))[1, :3].round(1).tolist()
+    [[0.0, 0.3], [1.0, 0.3], [0.0, 0.0]]
+    """
+    door = Door("deltas")
+    window, order = door.integer("window", window, 1, 1000), door.integer("order", order, 0, 8)
+    style = door.choice("style", style, STYLES)
+    layout = check_layout(door, features, lengths, layout)
+    if (device := device_of(features)) is not None:
+        from pyasr.ops._cuda import _after
+
+        return _after.deltas(device, features, window, order, style == "torchaudio", lengths, layout)
+    return by_utterance(
+        "deltas", features, lengths, layout, lambda F: F * (order + 1), lambda x: _deltas(x, window, order, style)
+    )
 
 
 def stack(features: np.ndarray, left: int, right: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyasr.features._check import LAYOUTS, device_of
 from pyasr.features.extract import plan_of, samples_of
 from pyasr.ops import backend
 from pyasr.ops._door import Door
@@ -15,24 +16,29 @@ from pyasr.ops._options import MfccOptions
 from pyasr.ops._plan import MfccPlan
 from pyasr.ops.mfcc import NAN, check_samples
 
-LAYOUTS = ("BTF", "TBF", "concatenated")
 _OP = "features.batch"
+_NO_LENGTHS = "lengths are those of an array (B, N); the waves of a list have their own"
+
+
+def _check_lengths(door: Door, waves: Any, lengths: Any) -> None:
+    """Those of an array (B, N), on host or device; on the host themselves, because shapes depend on them."""
+    if len(waves.shape) != 2:
+        door.value_error(f"waves must be a sequence of waves or an array (B, N), got shape {tuple(waves.shape)}")
+    if lengths is not None:
+        integers = (np.dtype(np.int32), np.dtype(np.int64))
+        door.shape("lengths", door.array("lengths", lengths, integers), (waves.shape[0],))
+        door.lengths_within("lengths", lengths, waves.shape[1], "N")
 
 
 def _waves(door: Door, waves: Any, lengths: Any) -> list[np.ndarray]:
     if isinstance(waves, np.ndarray):
-        if waves.ndim != 2:
-            door.value_error(f"waves must be a sequence of waves or an array (B, N), got shape {waves.shape}")
+        _check_lengths(door, waves, lengths)
         if lengths is not None:
-            door.shape(
-                "lengths", door.array("lengths", lengths, (np.dtype(np.int32), np.dtype(np.int64))), waves.shape[:1]
-            )
-            door.lengths_within("lengths", lengths, waves.shape[1], "N")
             waves = [wave[:n] for wave, n in zip(waves, lengths, strict=True)]
     elif not isinstance(waves, (list, tuple)):
         door.type_error(f"waves must be a list, a tuple or an array (B, N), got {type(waves).__name__}")
     elif lengths is not None:
-        door.value_error("lengths are those of an array (B, N); the waves of a list have their own")
+        door.value_error(_NO_LENGTHS)
     return [samples_of(_OP, wave, f"waves[{b}]") for b, wave in enumerate(waves)]
 
 
@@ -66,18 +72,18 @@ def _own(door: Door, out: Any, shape: tuple[int, ...], waves: Sequence[Any]) -> 
 
 
 def batch(
-    waves: Sequence[np.ndarray] | np.ndarray,
+    waves: Sequence[Any] | Any,
     sample_rate: float,
     options: str | MfccOptions | None = None,
     *,
     kind: str = "mfcc",
     lengths: np.ndarray | None = None,
     layout: str = "BTF",
-    out: np.ndarray | None = None,
+    out: Any = None,
     threads: int | None = None,
     nan: str = "raise",
     **changes: Any,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Any, Any]:
     """Features of B waves: what `pyasr.mfcc`, `fbank` or `spectrogram` (`kind`) gives for each, the same bits.
 
     waves is a list or tuple of waves [N_b], or one array [B, N] whose wave b has lengths[b] samples (int32 or int64; N
@@ -92,7 +98,12 @@ def batch(
     A wave too short for a frame has none. No waves give B = T = 0. out, an array of that very shape, receives the features;
     after an error its contents are undefined.
 
-    Raises ValueError and TypeError as `pyasr.mfcc` does, naming the first wave that is wrong.
+    Waves on a CUDA device, all of one dtype, and an out there: features and counts are arrays of CuPy, in one launch on the
+    current stream, whatever addresses the waves have. The host waits only for floating samples with nan="raise", to look at
+    them; lengths are a NumPy array there too, because shapes depend on them.
+
+    Raises ValueError and TypeError as `pyasr.mfcc` does, naming the first wave that is wrong, and RuntimeError for waves on a
+    device where there are no kernels for it.
 
     Source: the padded layout and int32 lengths are torch.nn.utils.rnn.pad_sequence's and those of `pyasr.ctc_loss`.
 
@@ -109,6 +120,15 @@ def batch(
     door.choice("layout", layout, LAYOUTS)
     door.choice("nan", nan, NAN)
     threads = door.threads(threads)
+    listed = isinstance(waves, (list, tuple))
+    if (device := device_of((waves[0] if waves else None) if listed else waves)) is not None:
+        from pyasr.ops._cuda import mfcc as column
+
+        if not listed:
+            _check_lengths(door, waves, lengths)
+        elif lengths is not None:
+            door.value_error(_NO_LENGTHS)
+        return column.batch(device, kind, waves, plan, lengths, layout, out, nan)
     given = [waves] if isinstance(waves, np.ndarray) else waves
     waves = _waves(door, waves, lengths)
     frames = np.array([plan.options.num_frames(wave.size) for wave in waves], np.int64)

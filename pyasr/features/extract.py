@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pyasr.features._check import device_of
 from pyasr.features.presets import PRESETS, check_names, preset, with_changes
 from pyasr.ops import backend
 from pyasr.ops._door import Door
@@ -95,8 +96,12 @@ def samples_of(op: str, wave: Any, name: str = "wave") -> np.ndarray:
 
 def _features(
     op: str, wave: Any, sample_rate: Any, options: Any, out: Any, threads: Any, nan: Any, changes: dict
-) -> np.ndarray:
+) -> Any:
     plan = plan_of(op, op, sample_rate, options, changes)
+    if (device := device_of(wave)) is not None:
+        from pyasr.ops._cuda import mfcc as column
+
+        return getattr(column, op)(device, wave, plan, out=out, threads=threads, nan=nan)
     samples = samples_of(op, wave)
     if samples is not wave and isinstance(out, np.ndarray) and np.shares_memory(wave, out):
         Door(op).value_error("wave and out must not share memory")  # the row sees a copy
@@ -104,15 +109,15 @@ def _features(
 
 
 def mfcc(
-    wave: np.ndarray,
+    wave: Any,
     sample_rate: float,
     options: str | MfccOptions | None = None,
     *,
-    out: np.ndarray | None = None,
+    out: Any = None,
     threads: int | None = None,
     nan: str = "raise",
     **changes: Any,
-) -> np.ndarray:
+) -> Any:
     """Mel-frequency cepstral coefficients, [T, num_ceps] float32.
 
     wave [N] is int16, or float32 or float64 with samples in [−1, 1]; any stride and byte order. Kaldi's arithmetic is at
@@ -124,6 +129,9 @@ def mfcc(
     center=True 1 + N // shift.
 
     nan="raise" (the default) refuses samples that are NaN or infinite; with "propagate" the frames that see one are NaN.
+
+    A wave on a CUDA device, C-contiguous, gives an array of CuPy there, queued on the current stream; what waits is to look at
+    floating samples with nan="raise".
 
     Raises ValueError for a sample that is NaN or infinite (naming it), for floating samples far outside [−1, 1], for a
     sample_rate other than that of the given MfccOptions and for any bad option; TypeError for another dtype, for anything
@@ -141,15 +149,15 @@ def mfcc(
 
 
 def fbank(
-    wave: np.ndarray,
+    wave: Any,
     sample_rate: float,
     options: str | MfccOptions | None = None,
     *,
-    out: np.ndarray | None = None,
+    out: Any = None,
     threads: int | None = None,
     nan: str = "raise",
     **changes: Any,
-) -> np.ndarray:
+) -> Any:
     """Log mel filter-bank energies, [T, num_mels] float32; with use_energy=True a column of log energy before them.
 
     Arguments and errors are those of `mfcc`; num_ceps and lifter have no part in it. Unless it is given, use_energy is
@@ -165,15 +173,15 @@ def fbank(
 
 
 def spectrogram(
-    wave: np.ndarray,
+    wave: Any,
     sample_rate: float,
     options: str | MfccOptions | None = None,
     *,
-    out: np.ndarray | None = None,
+    out: Any = None,
     threads: int | None = None,
     nan: str = "raise",
     **changes: Any,
-) -> np.ndarray:
+) -> Any:
     """Log power spectrum, [T, fft_size/2 + 1] float32; column 0 is log energy unless use_energy=False, as in Kaldi.
 
     Arguments and errors are those of `mfcc`; mel filters and cepstra have no part in it.

@@ -80,5 +80,5 @@ CASES = {
     "normalized, all columns": case(300, "int16", SMALL, normalize="all_features", mutate=True),
     "whisper": case(1000, name="whisper"),
 }  # fmt: skip
-# deltas and cmvn are no rows: tests/test_cuda_on_cpu_mfcc_after.py has their cases.
-REASONS = dict.fromkeys((430, 431, 435, 436), "left out by tests/test_cuda_on_cpu_mfcc_after.py, which then fails")
+# deltas and cmvn are no rows: tests/test_cuda_on_cpu_features.py has their cases.
+REASONS = dict.fromkeys((430, 431, 435, 436), "left out by tests/test_cuda_on_cpu_features.py, which then fails")

@@ -1,11 +1,15 @@
-"""deltas and cmvn on the emulated device, by the public functions: what the host gives, in every layout and order of threads."""
+"""The public functions of features with arrays on the emulated device: batch, mfcc, deltas and cmvn.
+
+What the host gives, in every layout; deltas and cmvn, which are no rows, under every order of threads.
+"""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from pyasr.features import cmvn, deltas
+import pyasr
+from pyasr.features import batch, cmvn, deltas
 from pyasr.ops import _cuda
 from pyasr.recognizer import FrontEnd
 
@@ -31,8 +35,17 @@ def device(emulated, monkeypatch):
     """The emulated column is where arrays on a device go, and its new arrays are such."""
     monkeypatch.setattr(_cuda, "why_not", lambda: None)
     monkeypatch.setattr(_cuda, "column", lambda: emulated)
-    empty = emulated.device.empty
-    monkeypatch.setattr(emulated.device, "empty", lambda shape, dtype: OnDevice(empty(shape, dtype)))
+    gpu = emulated.device
+    empty = gpu.empty
+
+    def zeros(shape, dtype):
+        x = empty(shape, dtype)
+        x[...] = 0
+        return OnDevice(x)
+
+    monkeypatch.setattr(gpu, "empty", lambda shape, dtype: OnDevice(empty(shape, dtype)))
+    monkeypatch.setattr(gpu, "zeros", zeros)
+    monkeypatch.setattr(gpu, "host", lambda array, stream=None: getattr(array, "array", array))
     return emulated
 
 
@@ -235,3 +248,130 @@ def test_without_kernels_an_array_on_a_device_is_refused_with_the_reason(monkeyp
     monkeypatch.setattr(_cuda, "why_not", lambda: "no GPU was found")
     with pytest.raises(RuntimeError, match="an array on a CUDA device takes the cuda backend: no GPU was found"):
         cmvn(OnDevice(X))
+
+
+# Waves
+
+
+SMALL = {
+    "sample_rate": 1000, "win_length": 21, "hop_length": 8, "num_mels": 4, "num_ceps": 3, "low_freq": 0.0, "lifter": 0.0,
+    "use_energy": False,
+}  # fmt: skip
+LENGTHS = np.array([100, 0, 20, 300, 21])
+
+
+def samples(n, dtype="int16", seed=0):
+    x = np.random.default_rng(seed).normal(100.0, 3000.0, n)
+    return (x if dtype == "int16" else x / 32768).astype(dtype)
+
+
+def pool(dtype):
+    """Waves here and there in one allocation, the later ones first, and the whole, which has to live as long."""
+    whole = samples(2000, dtype)
+    begin = [1500, 1400, 1303, 900, 17]
+    return [whole[b : b + n] for b, n in zip(begin, LENGTHS, strict=True)]
+
+
+@pytest.mark.parametrize("layout", ["BTF", "TBF", "concatenated"])
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+@pytest.mark.parametrize("form", ["list", "array"])
+def test_a_batch_has_the_bits_of_its_waves(device, layout, dtype, form):
+    waves = pool(dtype)
+    alone = [pyasr.mfcc(OnDevice(w.copy()), **SMALL).get() for w in waves]
+    if form == "list":
+        given, more = [OnDevice(w) for w in waves], {}
+    else:
+        padded = np.full((5, 310), 7, dtype)
+        for row, w in zip(padded, waves, strict=True):
+            row[: w.size] = w
+        given, more = OnDevice(padded), {"lengths": LENGTHS}
+    y, counts = batch(given, layout=layout, **more, **SMALL)
+    want, want_counts = batch(waves, layout=layout, **SMALL)
+    np.testing.assert_array_equal(counts, want_counts)
+    assert counts.dtype == want_counts.dtype
+    np.testing.assert_allclose(y.get(), want, rtol=1e-4, atol=1e-4)
+    for b, one in enumerate(alone):
+        rows = (
+            y.get()[counts[b] : counts[b + 1]]
+            if layout == "concatenated"
+            else y.get()[b]
+            if layout == "BTF"
+            else y.get()[:, b]
+        )
+        np.testing.assert_array_equal(rows[: len(one)], one)
+        assert not rows[len(one) :].any()
+    out = OnDevice(np.full(want.shape, np.nan, np.float32))
+    same, _ = batch(given, layout=layout, out=out, **more, **SMALL)
+    assert same is out
+    assert out.get().tobytes() == y.get().tobytes()
+
+
+def test_the_chain_stays_on_the_device(device):
+    """What batch returns, deltas and cmvn take: no array comes to the host before the end."""
+    waves = pool("int16")
+
+    def chain(waves):
+        x, n = batch(waves, layout="TBF", **SMALL)
+        return cmvn(deltas(x, lengths=n, layout="TBF"), lengths=n, layout="TBF")
+
+    np.testing.assert_allclose(chain([OnDevice(w) for w in waves]).get(), chain(waves), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["fbank", "spectrogram"])
+def test_other_kinds_and_whole_arrays(device, kind):
+    x = samples(3 * 60).reshape(3, 60)
+    options = {
+        k: v for k, v in SMALL.items() if k not in ("num_ceps", "lifter") and (kind == "fbank" or k != "num_mels")
+    }
+    options.pop("low_freq" if kind == "spectrogram" else "", None)
+    y, n = batch(OnDevice(x), kind=kind, **options)
+    want, _ = batch(x, kind=kind, **options)
+    assert n.tolist() == [5, 5, 5]
+    np.testing.assert_allclose(y.get(), want, rtol=1e-4, atol=1e-4)
+    got = getattr(pyasr, kind)(OnDevice(x[0]), **options).get()
+    np.testing.assert_array_equal(got, y.get()[0])
+
+
+def test_no_waves(device):
+    y, n = batch(OnDevice(np.zeros((0, 100), np.float32)), **SMALL)
+    assert (y.shape, n.shape) == ((0, 0, 3), (0,))
+    y, n = batch([OnDevice(samples(0)), OnDevice(samples(20))], layout="concatenated", **SMALL)
+    assert (y.shape, n.tolist()) == ((0, 3), [0, 0, 0])
+
+
+W = samples(50, "float32")
+TOO_LARGE = np.where(np.arange(50) == 41, np.float32(np.inf), W)
+BAD_WAVES = {
+    "a wave of a device behind one of the host": (
+        [W, OnDevice(W)], {}, (TypeError, r"waves\[1\] must be a NumPy array, got OnDevice"),
+    ),
+    "two dtypes": (
+        [OnDevice(W), OnDevice(samples(50))], {}, (TypeError, r"waves\[1\] must have dtype float32, got int16"),
+    ),
+    "strided": ([OnDevice(W[::2])], {}, (ValueError, r"waves\[0\] must be C-contiguous")),
+    "two dims in a list": ([OnDevice(np.zeros((2, 9), "f4"))], {}, (ValueError, r"waves\[0\] must have shape \(N0,\), got")),
+    "one dim": (OnDevice(W), {}, (ValueError, r"waves must be a sequence of waves or an array \(B, N\), got shape \(50,\)")),
+    "lengths of a list": ([OnDevice(W)], {"lengths": LENGTHS}, (ValueError, "lengths are those of an array")),
+    "lengths beyond N": (
+        OnDevice(W[None]), {"lengths": np.array([51])}, (ValueError, r"lengths must lie in \[0, N = 50\], got 51 at 0"),
+    ),
+    "lengths of a device": (
+        OnDevice(W[None]), {"lengths": OnDevice(np.array([50]))}, (TypeError, "lengths must be a NumPy array, got OnDevice"),
+    ),
+    "dither": ([OnDevice(W)], {"dither": 1.0}, (ValueError, "plan must be one without dither on a CUDA device, got")),
+    "not finite": (
+        [OnDevice(W), OnDevice(TOO_LARGE)], {}, (ValueError, r"waves\[1\] must be finite, got inf at 41"),
+    ),
+    "out": ([OnDevice(W)], {"out": OnDevice(np.zeros((1, 4, 4), "f4"))}, (ValueError, r"out must have shape \(1, 4, 3\)")),
+    "out that is a wave": (
+        [OnDevice(W), OnDevice(W[:12])], {"out": OnDevice(W[:24].reshape(2, 4, 3))},
+        (ValueError, r"waves\[0\] and out must not share memory"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD_WAVES)
+def test_bad_waves_are_named(device, bad):
+    waves, options, (error, text) = BAD_WAVES[bad]
+    with pytest.raises(error, match=f"^features.batch: {text}"):
+        batch(waves, **SMALL, **options)

@@ -112,6 +112,9 @@ def ctc_loss(
     zero_infinity: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]: ...
+def dropout(
+    x: np.ndarray, *, rate: float, key: tuple[int, int], threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]: ...
 def fbank(
     wave: np.ndarray,
     plan: MfccPlan,

@@ -24,6 +24,30 @@ def stream(*key: int | str) -> np.random.Generator:
     >>> stream(7, "dropout").random() == stream(7, "dropout").random()
     True
     """
+    return generator(philox_key(*key, who="stream"))
+
+
+def generator(key: tuple[int, int]) -> np.random.Generator:
+    """NumPy's generator over Philox4x64-10 with these two integers in [0, 2⁶⁴) as its key, from its beginning.
+
+    >>> from pyasr.counter import generator, philox_key, stream
+    >>> generator(philox_key(7, "mask")).random() == stream(7, "mask").random()
+    True
+    """
+    return np.random.Generator(np.random.Philox(key=np.array(key, np.uint64)))
+
+
+def philox_key(*key: int | str, who: str = "philox_key") -> tuple[int, int]:
+    """The two integers in [0, 2⁶⁴) that key the generator of `stream(*key)`, for ops that draw its numbers themselves.
+
+    who: the function that messages name.
+
+    Raises TypeError for a part that is neither an integer nor a string.
+
+    >>> from pyasr.counter import philox_key
+    >>> philox_key("dropout", 7) == philox_key("dropout", "7")
+    False
+    """
     digest = hashlib.blake2b(digest_size=16)
     for part in key:
         if isinstance(part, str):
@@ -31,8 +55,9 @@ def stream(*key: int | str) -> np.random.Generator:
         elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
             text = f"i{int(part)}"
         else:
-            raise TypeError(f"stream: key must be made of integers and strings, got {type(part).__name__}")
+            raise TypeError(f"{who}: key must be made of integers and strings, got {type(part).__name__}")
         encoded = text.encode()
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
-    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest.digest(), "<u8").astype(np.uint64)))
+    low, high = digest.digest()[:8], digest.digest()[8:]
+    return int.from_bytes(low, "little"), int.from_bytes(high, "little")

@@ -218,3 +218,8 @@ def more_cases(name: str, good: Arguments) -> Iterator[tuple[str, Arguments, boo
         for blank in (-1, good["logits"].shape[2], 2**40):
             yield f"{blank}", {"blank": blank}, True
         yield "equal to blank", {"labels": np.zeros_like(good["labels"])}, True
+    if name == "dropout":
+        wrong = ((1,), (1, 2, 3), [1, 2], (-1, 0), (0, 2**64), (10**5000, 0), (True, 0), (0, 1.0), (None, 0), ("1", 0))
+        for number, key in enumerate(wrong):
+            yield f"{number} of the wrong ones", {"key": key}, True
+        yield "the largest", {"key": (2**64 - 1, np.uint64(2**64 - 1))}, False

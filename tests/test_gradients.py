@@ -23,6 +23,7 @@ NO_GRADIENT = {
     "ctc_align": "the best path is a choice, not a number that moves with the logits",
     "hmm_forward_backward": "its gradients are posteriors and counts: tests/test_hmm.py",
     "viterbi": "the best path is a choice, not a number that moves with the emissions",
+    "dropout": "a factor per entry, which it returns: tests/test_dropout.py",
     "clip_sgd": "the update itself",
     "adam": "the update itself",
     "rmsprop": "the update itself",

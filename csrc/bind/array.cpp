@@ -197,18 +197,35 @@ double Door::real_in(const char* name, py::handle x, double low, double high) co
   value_error(std::string(name) + " must lie in [" + text(low) + ", " + text(high) + "], got " + text(v));
 }
 
-std::int64_t Door::integer_in(const char* name, py::handle x, std::int64_t low, std::int64_t high) const {
+py::object Door::index(const char* name, py::handle x) const {
   if (!is_number(x, "integer", PyLong_Check(x.ptr())))
     type_error(std::string(name) + " must be an integer, got " + type_name(x));
-  int overflow = 0;
-  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(x.ptr()));
+  auto index = py::reinterpret_steal<py::object>(PyNumber_Index(x.ptr()));
   if (!index) throw py::error_already_set();
-  const long long v = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
-  if (!overflow && v >= low && v <= high) return v;
+  return index;
+}
+
+void Door::outside(const char* name, const py::object& index, const std::string& range) const {
   const auto bits = py::cast<std::int64_t>(index.attr("bit_length")());
   value_error(
-      std::string(name) + " must lie in [" + std::to_string(low) + ", " + std::to_string(high) + "], got " +
+      std::string(name) + " must lie in " + range + ", got " +
       (bits <= 64 ? py::cast<std::string>(py::str(index)) : std::string("one of ") + std::to_string(bits) + " bits"));
+}
+
+std::int64_t Door::integer_in(const char* name, py::handle x, std::int64_t low, std::int64_t high) const {
+  const auto i = index(name, x);
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(i.ptr(), &overflow);
+  if (!overflow && v >= low && v <= high) return v;
+  outside(name, i, "[" + std::to_string(low) + ", " + std::to_string(high) + "]");
+}
+
+std::uint64_t Door::word(const char* name, py::handle x) const {
+  const auto i = index(name, x);
+  const unsigned long long v = PyLong_AsUnsignedLongLong(i.ptr());
+  if (!PyErr_Occurred()) return v;
+  PyErr_Clear();  // OverflowError
+  outside(name, i, "[0, 18446744073709551615]");
 }
 
 bool Door::boolean(const char* name, py::handle x) const {

@@ -63,6 +63,7 @@ class Door {
   double real(const char* name, py::handle x) const;                              // a finite number
   double real_in(const char* name, py::handle x, double low, double high) const;  // low <= x <= high
   std::int64_t integer_in(const char* name, py::handle x, std::int64_t low, std::int64_t high) const;
+  std::uint64_t word(const char* name, py::handle x) const;  // an integer of [0, 2^64)
   bool boolean(const char* name, py::handle x) const;
   // Which of the words x is.
   int choice(const char* name, py::handle x, std::initializer_list<const char*> choices) const;
@@ -91,6 +92,8 @@ class Door {
     const char* end;
   };
   void* array(const char* name, py::handle x, const char* dims, char type, bool writes);
+  py::object index(const char* name, py::handle x) const;  // a Python integer
+  [[noreturn]] void outside(const char* name, const py::object& index, const std::string& range) const;
 
   std::string op_;
   std::vector<Dim> dims_;

@@ -13,6 +13,7 @@ void bind_clip_sgd(py::module_& m);
 void bind_align(py::module_& m);
 void bind_beam(py::module_& m);
 void bind_ctc(py::module_& m);
+void bind_dropout(py::module_& m);
 void bind_greedy(py::module_& m);
 void bind_hmm(py::module_& m);
 void bind_gru(py::module_& m);
@@ -39,6 +40,7 @@ PYBIND11_MODULE(_cpu, m) {
   bind::bind_align(m);
   bind::bind_beam(m);
   bind::bind_ctc(m);
+  bind::bind_dropout(m);
   bind::bind_greedy(m);
   bind::bind_hmm(m);
   bind::bind_lstm(m);

@@ -26,6 +26,8 @@ const Check checks[] = {
     {"rmsprop float64", selfcheck::rmsprop, true, 1e-13},
     {"softmax float32", selfcheck::softmax, false, 1e-6},
     {"softmax float64", selfcheck::softmax, true, 1e-14},
+    {"dropout float32", selfcheck::dropout, false, 1e-7},
+    {"dropout float64", selfcheck::dropout, true, 1e-15},
     {"ctc float32", selfcheck::ctc, false, 5e-6},
     {"ctc float64", selfcheck::ctc, true, 1e-7},  // central differences
     {"decode float32", selfcheck::decode, false, 2e-6},

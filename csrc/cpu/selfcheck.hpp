@@ -44,6 +44,7 @@ double clip_sgd(const cpu::Table& table, const Runtime& runtime, bool in_double)
 double adam(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double rmsprop(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double softmax(const cpu::Table& table, const Runtime& runtime, bool in_double);
+double dropout(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double ctc(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double decode(const cpu::Table& table, const Runtime& runtime, bool in_double);
 double hmm(const cpu::Table& table, const Runtime& runtime, bool in_double);

@@ -1,4 +1,4 @@
-// clip_sgd, adam, rmsprop, softmax_cross_entropy, ctc_loss, cg and spd_solve against plain loops in float64.
+// clip_sgd, adam, rmsprop, softmax_cross_entropy, dropout, ctc_loss, cg and spd_solve against plain loops in float64.
 #include "cpu/selfcheck.hpp"
 
 namespace pyasr::selfcheck {
@@ -143,6 +143,39 @@ double softmax_of(const Table& table, const Runtime& runtime) {
   else
     table.softmax->f64(args, runtime);
   return std::fmax(off(loss, want_loss), off(dlogits, want));
+}
+
+// Philox4x64-10 as Salmon et al. write it: (L, R) -> (high(M R) ^ k ^ L, low(M R)) of two pairs.
+template <class T>
+double dropout_of(const Table& table, const Runtime& runtime) {
+  __extension__ typedef unsigned __int128 Wide;
+  constexpr std::size_t N = 1531;
+  const std::uint64_t key[2] = {0x0123456789ABCDEFu, 0xFEDCBA9876543210u};
+  const auto x = random<T>(N, 10);
+  std::vector<T> y(N), factor(N);
+  std::vector<double> want(N), want_factor(N);
+  for (std::size_t block = 0; 8 * block < N; ++block) {
+    std::uint64_t c[4] = {block + 1, 0, 0, 0}, k[2] = {key[0], key[1]};
+    for (int round = 0; round < 10; ++round) {
+      const Wide p = Wide{0xD2E7470EE14C6C93u} * c[0], q = Wide{0xCA5A826395121157u} * c[2];
+      const std::uint64_t next[4] = {static_cast<std::uint64_t>(q >> 64) ^ c[1] ^ k[0], static_cast<std::uint64_t>(q),
+                                     static_cast<std::uint64_t>(p >> 64) ^ c[3] ^ k[1], static_cast<std::uint64_t>(p)};
+      for (int w = 0; w < 4; ++w) c[w] = next[w];
+      k[0] += 0x9E3779B97F4A7C15u;
+      k[1] += 0xBB67AE8584CAA73Bu;
+    }
+    for (std::size_t i = 8 * block; i < 8 * block + 8 && i < N; ++i) {
+      const auto half = static_cast<std::uint32_t>(c[i % 8 / 2] >> (i % 2 ? 32 : 0));
+      want_factor[i] = static_cast<float>(half >> 8) * 0x1p-24f >= 0.3f ? 1 / 0.7 : 0;
+      want[i] = want_factor[i] * static_cast<double>(x[i]);
+    }
+  }
+  const DropoutArgs<T> args{x.data(), y.data(), factor.data(), N, 0.3, {key[0], key[1]}};
+  if constexpr (sizeof(T) == 4)
+    table.dropout->f32(args, runtime);
+  else
+    table.dropout->f64(args, runtime);
+  return std::fmax(off(y, want), off(factor, want_factor));
 }
 
 double log_add(double a, double b) {
@@ -290,6 +323,7 @@ PYASR_BOTH(clip_sgd)
 PYASR_BOTH(adam)
 PYASR_BOTH(rmsprop)
 PYASR_BOTH(softmax)
+PYASR_BOTH(dropout)
 PYASR_BOTH(ctc)
 PYASR_BOTH(cg)
 PYASR_BOTH(spd)

@@ -24,6 +24,7 @@ extern const Lstm lstm;
 extern const Mfcc mfcc;
 extern const Hmm hmm;
 extern const Spd spd;
+extern const Dropout dropout;
 
 extern const Table table;
 const Table table = {PYASR_STRING(PYASR_ISA),
@@ -43,6 +44,7 @@ const Table table = {PYASR_STRING(PYASR_ISA),
                      &gru,
                      &rnn,
                      &hmm,
-                     &spd};
+                     &spd,
+                     &dropout};
 
 }  // namespace pyasr::cpu::PYASR_ISA

@@ -6,6 +6,7 @@
 #include "pyasr/cg.hpp"
 #include "pyasr/clip_sgd.hpp"
 #include "pyasr/ctc.hpp"
+#include "pyasr/dropout.hpp"
 #include "pyasr/greedy.hpp"
 #include "pyasr/gru.hpp"
 #include "pyasr/hmm.hpp"
@@ -38,6 +39,7 @@ struct Table {
   const Rnn* rnn;
   const Hmm* hmm;
   const Spd* spd;
+  const Dropout* dropout;
 };
 
 // The table in use: the best that this CPU runs, or the one that PYASR_ISA names. Chosen at the first call; null when

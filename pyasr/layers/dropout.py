@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyasr.counter import stream
+from pyasr.counter import philox_key
 from pyasr.layers._layer import EVAL, Layer, Mode
 from pyasr.ops._door import Door
 from pyasr.params import Params
@@ -13,7 +13,8 @@ from pyasr.params import Params
 class Dropout(Layer):
     """In training each entry is zero with probability `rate`, else scaled by 1 / (1 − rate); in evaluation the identity.
 
-    The mask is a function of (seed, step, micro_batch, rank, name) and the shape, drawn on the host, and kept in `saved`.
+    The mask is a function of (seed, step, micro_batch, rank, name) and the shape, the same on every backend, and kept in `saved`:
+    it is drawn where x lies, by the row `dropout`.
 
     Source: Srivastava et al., JMLR 15, 2014.
     """
@@ -28,11 +29,9 @@ class Dropout(Layer):
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:
         if not mode.train or self.rate == 0:
             return x, None
-        rng = stream("dropout", mode.seed, mode.step, mode.micro_batch, mode.rank, self.name)
-        kept = (rng.random(x.shape, "float32") >= self.rate).astype(x.dtype)
-        kept *= 1 / (1 - self.rate)
-        factor = self.params.ops.xp.asarray(kept)
-        return x * factor, factor
+        key = philox_key("dropout", mode.seed, mode.step, mode.micro_batch, mode.rank, self.name)
+        y, factor = self.params.ops.dropout(x.ravel(), rate=self.rate, key=key)
+        return y.reshape(x.shape), factor.reshape(x.shape)
 
     def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         return dy if saved is None else dy * saved

@@ -188,7 +188,7 @@ class Emulated(Device):
     def interface(self, x):
         if not isinstance(x, np.ndarray):
             return super().interface(x)
-        return {**x.__array_interface__, "stream": None, "owner": x}
+        return {**x.__array_interface__, "stream": None}
 
     def from_dlpack(self, x):
         """As CuPy takes it: with the current stream in the call."""

@@ -15,9 +15,12 @@ LEGACY_STREAM = {1: 0}  # the interface's name of the default stream, and the st
 
 
 class DeviceArray:
-    """What the door looks at: dtype, shape and layout of an array on a device, without touching its library."""
+    """What the door looks at: dtype, shape and layout of an array on a device, without touching its library.
 
-    def __init__(self, interface: dict[str, Any]) -> None:
+    `owner` is the array, or what its library handed out for it: as long as this lives, its memory is not given to others.
+    """
+
+    def __init__(self, interface: dict[str, Any], array: Any) -> None:
         self.dtype = np.dtype(interface["typestr"])
         self.shape: tuple[int, ...] = tuple(interface["shape"])
         self.ndim = len(self.shape)
@@ -26,7 +29,7 @@ class DeviceArray:
         self.address, read_only = interface["data"]
         self.stream: int | None = interface.get("stream")
         self.masked = interface.get("mask") is not None
-        self.owner = interface.get("owner")  # keeps the memory alive where the caller's array does not
+        self.owner = interface.get("owner", array)
         strides, step, contiguous = interface.get("strides"), self.dtype.itemsize, True
         if strides is not None and self.size:
             for size, stride in zip(reversed(self.shape), reversed(strides), strict=True):
@@ -72,7 +75,7 @@ class CudaDoor(Door):
             self.type_error(f"{name} can not be taken: {e}")
         if interface is None:
             return x
-        view = DeviceArray(interface)
+        view = DeviceArray(interface, x)
         if view.size and (device := self.device.native.device_of(view.address)) != self.index:
             where = "host memory" if device < 0 else f"device {device}"
             self.value_error(f"{name} must be on device {self.index}, the current one, got an array on {where}")

@@ -1,0 +1,131 @@
+"""Layers, criteria and recognizers on the emulated device, whose arrays are as strict as CuPy's: the numbers of a CPU."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import pyasr
+from pyasr import checkpoint
+from pyasr.layers import Dropout, FrameStack, Linear, Lstm, MeanOverTime, Mode, Relu, Sigmoid, Tanh
+from pyasr.losses import Ctc, Hinge, SoftmaxCrossEntropy
+from pyasr.ops import backend
+from pyasr.ops._compare import on_host
+from pyasr.optim import Adam
+from pyasr.recognizer import CtcConfig, CtcRecognizer
+
+LAYERS = {
+    "linear": lambda p: Linear(p, "a", 5, 3),
+    "relu": Relu,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "dropout": lambda p: Dropout(p, "a", 0.5),
+    "mean": MeanOverTime,
+    "stack": lambda p: FrameStack(p, 3),
+    "lstm": lambda p: Lstm(p, "a", 5, 4, num_layers=2),
+    "lstm with masks": lambda p: Lstm(p, "a", 5, 4, recurrent_dropout=0.5, zoneout_h=0.1, zoneout_c=0.1),
+    "both ways": lambda p: Lstm(p, "a", 5, 4, bidirectional=True, peephole=True, cell_clip=1.0),
+}
+WITHOUT_TIME = ("linear", "relu", "tanh", "sigmoid", "dropout")
+
+
+def passes(ops, kind, time, mode):
+    """y, dx, the gradient, and a jvp of a layer, on the host."""
+    rng, xp = np.random.default_rng(3), ops.xp
+    params = pyasr.Params(ops)
+    layer = LAYERS[kind](params)
+    params.init(seed=1)
+    x = rng.standard_normal((7, 2, 5) if time else (2, 5)).astype("f4")
+    lengths = xp.asarray(np.array([7, 4], "i4")) if time else None
+    y, saved = layer.forward(xp.asarray(x), lengths, mode)
+    dy = xp.asarray(rng.standard_normal(y.shape).astype("f4"))
+    dx = layer.backward(saved, dy)
+    along = xp.asarray(rng.standard_normal(params.value.size).astype("f4"))
+    tangent = layer.jvp(saved, xp.asarray(rng.standard_normal(x.shape).astype("f4")), along)
+    out = layer.out_lengths(lengths) if time else None
+    return [on_host(a) for a in (y, dx, params.grad, tangent, *(() if out is None else (out,)))]
+
+
+MODES = {"eval": Mode(), "train": Mode(train=True, seed=2), "bptt": Mode(train=True, bptt=3)}
+TRIED = [
+    pytest.param(kind, time, mode, id=f"{kind}, {'time' if time else 'no time'}, {name}")
+    for kind in LAYERS
+    for time in (True, False)
+    for name, mode in MODES.items()
+    if (time or kind in WITHOUT_TIME) and not (mode.bptt and kind == "both ways")
+]
+
+
+@pytest.mark.parametrize(("kind", "time", "mode"), TRIED)
+def test_layers_do_as_on_the_cpu(emulated, kind, time, mode):
+    for got, want in zip(*(passes(ops, kind, time, mode) for ops in (emulated.backend, backend("numpy"))), strict=True):
+        assert got.dtype == want.dtype
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+FRAMES = (np.array([4, 2], "i4"), np.array([[1, 0], [-1, 2], [1, 0], [2, 0]], "i4"))
+CRITERIA = {
+    "softmax, frames": (SoftmaxCrossEntropy, *FRAMES),
+    "softmax, utterances": (SoftmaxCrossEntropy, None, np.array([2, -1], "i4")),
+    "hinge, frames": (Hinge, *FRAMES),
+    "hinge, utterances": (Hinge, None, np.array([0, 1], "i4")),
+    "ctc": (Ctc, np.array([4, 2], "i4"), np.array([[1, 2], [2, -1]], "i4")),
+    "ctc, one that does not fit": (Ctc, np.array([4, 1], "i4"), np.array([[1, 2], [2, 1]], "i4")),
+}
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_criteria_do_as_on_the_cpu(emulated, name):
+    kind, lengths, labels = CRITERIA[name]
+    logits = np.random.default_rng(0).standard_normal((4, 2, 3) if lengths is not None else (2, 3)).astype("f4")
+    found = []
+    for ops in (emulated.backend, backend("numpy")):
+        asarray = ops.xp.asarray
+        loss = kind(ops)(asarray(logits), None if lengths is None else asarray(lengths), asarray(labels))
+        assert type(loss.value) is float and type(loss.count) is int
+        curved = [] if kind is Hinge else [on_host(loss.curvature(asarray(logits[::-1].copy())))]
+        found.append([np.array([loss.value, loss.sum, loss.count]), on_host(loss.grad), *curved])
+    for got, want in zip(*found, strict=True):
+        assert got.dtype == want.dtype
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_layer_keeps_for_the_way_back_is_not_given_to_others(emulated):
+    """The input of a layer dies with the layer below it, unless `saved` holds it: here nobody else does."""
+    rng, ops = np.random.default_rng(0), emulated.backend
+    sizes = [(4, 2, 3), (1, 20, 3), (1, 20, 5), (1, 20)]
+    x, *weights = (rng.standard_normal(size).astype("f4") for size in sizes)
+    lengths = ops.xp.asarray(np.array([4, 3], "i4"))
+    weights = [ops.xp.asarray(w) for w in weights]
+    gradients = {n: ops.xp.zeros(w.shape, w.dtype) for n, w in zip(("dw_ih", "dw_hh", "dbias"), weights, strict=True)}
+    given = ops.xp.asarray(x)
+    alive = weakref.ref(given)
+    y, _, _, saved = ops.lstm_forward(given, lengths, *weights)
+    del given
+    gc.collect()
+    assert alive() is not None
+    ops.lstm_backward(saved, y, **gradients)
+    del saved
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_recognizer_is_saved_and_loaded(emulated, tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    rng = np.random.default_rng(0)
+    wave, found = (0.1 * rng.standard_normal(4000)).astype("f4"), []
+    for ops in (emulated.backend, backend("numpy")):
+        made = CtcRecognizer(ops, CtcConfig("ab", hidden=4, layers=1, sample_rate=8000), seed=1)
+        optimizer = Adam(made.params)
+        optimizer.step(0.1)
+        made.save(tmp_path / "file.safetensors", optimizer=optimizer.state)
+        there = CtcRecognizer.load(tmp_path / "file.safetensors", ops)
+        file, other = checkpoint.load(tmp_path / "file.safetensors"), Adam(there.params)
+        file.restore_optimizer(there.params, other.state)
+        assert on_host(there.params.value).tobytes() == on_host(made.params.value).tobytes()
+        assert int(other.state["count"][0]) == 1
+        text, probability = there.transcribe(wave, 8000)
+        assert (text, probability) == made.transcribe(wave, 8000)
+        found.append(probability)
+    np.testing.assert_allclose(*found, rtol=1e-3)

@@ -28,9 +28,13 @@ class _Activation(Layer):
     def forward(self, x: Any, lengths: Any, mode: Mode = EVAL) -> tuple[Any, Any]:
         self._check_input(x, lengths, (2, 3), "(T, B, D) or (B, D)")
         xp = self.params.ops.xp
-        within = True if x.ndim == 2 else frames_within(xp, x.shape[0], lengths)[:, :, None]  # [T, B, 1]
-        y = xp.where(within, self._value(xp.where(within, x, 0)), 0)
+        within = None if x.ndim == 2 else frames_within(xp, x.shape[0], lengths)[:, :, None]  # [T, B, 1]
+        y = self._within(self._value(self._within(x, within)), within)
         return y, (self._slope(y), within)
+
+    def _within(self, x: Any, within: Any) -> Any:
+        """x with zeros at padding, where there is time."""
+        return x if within is None else self.params.ops.xp.where(within, x, 0)
 
     def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
         return self._times_slope(saved, "dy", dy)
@@ -41,7 +45,7 @@ class _Activation(Layer):
     def _times_slope(self, saved: Any, name: str, d: Any) -> Any:
         slope, within = saved
         self._check(name, d, slope.shape)
-        return self.params.ops.xp.where(within, d, 0) * slope
+        return self._within(d, within) * slope
 
 
 class Relu(_Activation):

@@ -112,5 +112,9 @@ def library(**own):
     def asarray(x, dtype=None):
         return on_device(np.array(x, dtype, copy=None if isinstance(x, DeviceArray) else True))
 
-    names |= {name: maker(names[name]) for name in MAKERS} | {"asarray": asarray, "ndarray": DeviceArray}
+    def where(condition, x, y):
+        return np.where(condition.astype(bool), x, y)  # CuPy's takes no Python bool
+
+    names |= {name: maker(names[name]) for name in MAKERS}
+    names |= {"asarray": asarray, "ndarray": DeviceArray, "where": where}
     return SimpleNamespace(**(names | {"__name__": "cupy"} | own))

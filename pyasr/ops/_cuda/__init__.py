@@ -16,7 +16,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
-from pyasr.ops._cuda._device import Device, Gpu
+from pyasr.ops._cuda._device import Device, Gpu, process_of_cuda
 
 
 def why_not() -> str | None:
@@ -29,6 +29,7 @@ def why_not() -> str | None:
         return "this install has no native code (PYASR_PURE=1)"
     if module is None:
         return "this install was built without CUDA kernels (no GPU or no nvcc was found; PYASR_CUDA=ON insists)"
+    process_of_cuda()
     reason = module.problem()
     if reason is None and importlib.util.find_spec("cupy") is None:
         reason = 'CuPy is not installed: pip install "pyasr-kernels[cuda]"'

@@ -5,12 +5,15 @@ Tests give the same functions another Device, whose kernels run on the CPU and w
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+
+from pyasr.ops._cuda import _cublas
 
 CUDA_MEMORY = (2, 13)  # kDLCUDA and kDLCUDAManaged of DLPack
 
@@ -40,13 +43,19 @@ class Device(ABC):
         An array that does not say on which stream it was written (torch) comes by DLPack where it can, which makes the current
         stream wait for the stream of its own library. Raises BufferError where the library refuses to hand it out.
         """
-        interface = getattr(x, "__cuda_array_interface__", None)
+        try:
+            interface = getattr(x, "__cuda_array_interface__", None)
+        except RuntimeError as e:  # torch's word for a tensor that requires a gradient
+            raise BufferError(str(e)) from e
         if interface is not None and (interface.get("stream") is not None or not hasattr(x, "__dlpack__")):
             return interface
         where = getattr(x, "__dlpack_device__", None)
         if where is None or int(where()[0]) not in CUDA_MEMORY:
             return interface
-        array = self.xp.from_dlpack(x)  # calls __dlpack__(stream=the current one); copies nothing
+        try:
+            array = self.xp.from_dlpack(x)  # calls __dlpack__(stream=the current one); copies nothing
+        except (TypeError, ValueError, NotImplementedError) as e:  # a dtype that it does not know
+            raise BufferError(str(e)) from e
         return dict(array.__cuda_array_interface__, owner=array)
 
     @abstractmethod
@@ -56,6 +65,10 @@ class Device(ABC):
     @abstractmethod
     def array(self, view: Any) -> Any:
         """What a door has read, a DeviceArray, as an array of `xp` in the same memory, for products by `xp`."""
+
+    def matmul(self, a: Any, b: Any, out: Any) -> None:
+        """out [n,m] = a [n,k] · b [k,m], arrays of `xp` of one dtype and out C-contiguous; in a CUDA graph too."""
+        self.xp.matmul(a, b, out=out)
 
     @abstractmethod
     def host(self, array: Any, stream: int | None = None) -> np.ndarray:
@@ -78,12 +91,28 @@ class Device(ABC):
         return self.empty(max(nbytes, 1), np.uint8)
 
 
+class Stream(int):
+    """The handle of a CuPy stream. CuPy destroys a stream that nobody holds, so who keeps a handle for later keeps this."""
+
+    held: Any
+
+    def __new__(cls, stream: Any) -> Self:
+        handle = super().__new__(cls, stream.ptr)
+        handle.held = stream
+        return handle
+
+
+@functools.cache
+def process_of_cuda() -> int:
+    """The process that was the first to ask for a device: its forks can not use one."""
+    return os.getpid()
+
+
 class Gpu(Device):
     """The current GPU, with CuPy's arrays, stream and pool. CuPy is imported when the first function runs."""
 
     def __init__(self, native: Any) -> None:
         self.native = native
-        self._process: int | None = None  # that has used CUDA
 
     @property
     def xp(self) -> Any:
@@ -91,7 +120,7 @@ class Gpu(Device):
 
     @property
     def stream(self) -> int:
-        return self.xp.cuda.get_current_stream().ptr
+        return Stream(self.xp.cuda.get_current_stream())
 
     def address(self, array: Any) -> int:
         return array.data.ptr
@@ -102,14 +131,18 @@ class Gpu(Device):
         memory = self.xp.cuda.UnownedMemory(view.address, view.nbytes, view)  # asarray() would wait for its stream
         return self.xp.ndarray(view.shape, view.dtype, self.xp.cuda.MemoryPointer(memory, 0))
 
+    def matmul(self, a: Any, b: Any, out: Any) -> None:
+        if not self.xp.cuda.get_current_stream().is_capturing() or out.size <= 1 or not a.size:
+            self.xp.matmul(a, b, out=out)  # without cuBLAS where out has one entry or a none
+            return
+        handle = self.xp.cuda.device.get_cublas_handle()
+        _cublas.product(self, a, b, out, handle, self.xp._core._routines_linalg.get_compute_type(out.dtype))
+
     def host(self, array: Any, stream: int | None = None) -> np.ndarray:
         if stream is None:
             return array.get()
-        return array.get(stream=self.xp.cuda.ExternalStream(stream))
+        return array.get(stream=self.xp.cuda.ExternalStream(int(stream)))
 
     def check_process(self, op: str) -> None:
-        process = os.getpid()
-        if self._process is None:
-            self._process = process
-        if process != self._process:
+        if os.getpid() != process_of_cuda():
             raise RuntimeError(f"{op}: this process was forked from one that uses CUDA; start it by the method spawn")

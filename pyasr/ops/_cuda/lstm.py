@@ -108,7 +108,7 @@ def lstm_forward(
     dtype = x.dtype
     T, B, D, H, S = (door[d] for d in "TBDHS")
 
-    stream, xp, empty = door.stream(), device.xp, device.empty
+    stream, empty = door.stream(), device.empty
     own = {n: device.array(a).copy() for n, a in (("lengths", lengths), ("w_ih", w_ih), ("w_hh", w_hh))}
     y, hn, cn = empty((T, B, S * H), dtype), empty((S, B, H), dtype), empty((S, B, H), dtype)
     saved = DeviceLstmSaved(
@@ -119,7 +119,7 @@ def lstm_forward(
     rows = device.array(x).reshape(T * B, D)
     with np.errstate(all="ignore"):  # padding may hold anything
         for s in range(S):
-            xp.matmul(rows, saved.w_ih[s].T, out=saved.gates[s].reshape(T * B, 4 * H))
+            device.matmul(rows, saved.w_ih[s].T, saved.gates[s].reshape(T * B, 4 * H))
     workspace = saved.workspace(backward=False)
     device.native.lstm_forward(
         model=saved.model(), bias=bias.address, h0=address(h0), c0=address(c0), y=device.address(y),
@@ -166,7 +166,7 @@ def lstm_backward(
     )  # fmt: skip
     T, B, D, H, S = (door[d] for d in "TBDHS")
 
-    stream, xp, empty, native, at = door.stream(), device.xp, device.empty, device.native, device.address
+    stream, empty, native, at = door.stream(), device.empty, device.native, device.address
     dgates, dh0, dc0 = empty((S, T, B, 4 * H), dtype), empty((S, B, H), dtype), empty((S, B, H), dtype)
     workspace, model = k.workspace(backward=True), k.model()
     native.lstm_backward(
@@ -179,13 +179,13 @@ def lstm_backward(
     flat, dx = dgates.reshape(S, T * B, 4 * H), None
     with np.errstate(all="ignore"):
         for s in range(S):
-            xp.matmul(flat[s].T, clean, out=to_w_ih[s])
-            xp.matmul(flat[s].T, k.h_before(s), out=to_w_hh[s])
+            device.matmul(flat[s].T, clean, to_w_ih[s])
+            device.matmul(flat[s].T, k.h_before(s), to_w_hh[s])
         if need_dx:
-            dx = xp.matmul(flat[0], k.w_ih[0])
-            if S == 2:
-                dx += xp.matmul(flat[1], k.w_ih[1])
-            dx = dx.reshape(T, B, D)
+            each = empty((S, T * B, D), dtype)
+            for s in range(S):
+                device.matmul(flat[s], k.w_ih[s], each[s])
+            dx = (each[0] if S == 1 else each[0] + each[1]).reshape(T, B, D)
     native.lstm_sums(
         model=model,
         dgates=at(dgates),
@@ -242,7 +242,7 @@ def lstm_jvp(
 
 def _tangents(device: Device, k: DeviceLstmSaved, dx: Any, dw_ih: Any, dw_hh: Any) -> Any:
     """[S,T,B,4*H]: dx·w_ihᵀ + x·dw_ihᵀ + h·dw_hhᵀ; zeros where all three are None."""
-    (T, B, H, S, _), D, xp = k.shape, k.x.shape[2], device.xp
+    (T, B, H, S, _), D = k.shape, k.x.shape[2]
     pre = device.empty((S, T * B, 4 * H), k.x.dtype)
     for s in range(S):
         products = []
@@ -255,8 +255,8 @@ def _tangents(device: Device, k: DeviceLstmSaved, dx: Any, dw_ih: Any, dw_hh: An
         if not products:
             pre[s] = 0
         for n, (rows, w) in enumerate(products):
-            if n == 0:
-                xp.matmul(rows, w.T, out=pre[s])
-            else:
-                pre[s] += xp.matmul(rows, w.T)
+            term = pre[s] if n == 0 else device.empty((T * B, 4 * H), k.x.dtype)
+            device.matmul(rows, w.T, term)
+            if n:
+                pre[s] += term
     return pre.reshape(S, T, B, 4 * H)

@@ -48,9 +48,13 @@ ONE = {case.row: case for case in reversed(CASES) if telling(case)}
 every_row = pytest.mark.parametrize("case", ONE.values(), ids=lambda c: c.row)
 
 
-@pytest.fixture(params=["emulated", pytest.param("cuda", marks=on_gpu)])
+@pytest.fixture(params=["emulated", "strict", pytest.param("cuda", marks=on_gpu)])
 def ops(request):
-    return request.getfixturevalue("emulated") if request.param == "emulated" else backend("cuda")
+    """strict: the emulated device with arrays that behave as CuPy's."""
+    if request.param == "cuda":
+        return backend("cuda")
+    emulated = request.getfixturevalue("emulated")
+    return emulated if request.param == "emulated" else emulated.backend
 
 
 def replaced(args, kwargs, at, x):

@@ -195,7 +195,7 @@ class Emulated(Device):
         array = np.from_dlpack(
             SimpleNamespace(__dlpack__=lambda **_: x.__dlpack__(stream=1), __dlpack_device__=lambda: (1, 0))
         )
-        return SimpleNamespace(__cuda_array_interface__=self.interface(array), array=array)
+        return SimpleNamespace(__cuda_array_interface__=Emulated.interface(self, array), array=array)
 
     def address(self, array):
         return array.ctypes.data
@@ -235,7 +235,7 @@ class EmulatedBackend(Backend):
     """What pyasr.backend("cuda") is on a GPU, for Params, layers and criteria."""
 
     def __init__(self, column):
-        self.name, self.xp, self._column = "cuda", column.xp, column
+        self.name, self.xp, self.device, self._column = "cuda", column.xp, column.device, column
 
     def column(self, op):
         return "cuda" if op in functions() else None

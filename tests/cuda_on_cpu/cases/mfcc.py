@@ -32,7 +32,7 @@ def case(n, dtype="float32", options=None, *, name=None, quiet=0.0, mutate=False
         wave = (x / 32768.0 if dtype != "int16" else x).astype(dtype)
         if bad is not None:
             wave[bad] = np.nan
-        return (wave, make_plan(options)), {"nan": "propagate" if bad is not None else "raise"}
+        return (ops.xp.asarray(wave), make_plan(options)), {"nan": "propagate" if bad is not None else "raise"}
 
     return {"row": options.kind, "make": make, "mutate": mutate}
 

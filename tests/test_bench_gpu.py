@@ -25,6 +25,8 @@ needs_native = pytest.mark.skipif(why_not("cpp") is not None, reason="no native 
 needs_script = pytest.mark.skipif(not SCRIPT.is_file(), reason="the benchmarks are not beside the tests")
 
 
+TIMES = ("GB/s", "TFLOP/s", "share of copy", "share of arithmetic")
+
 # ---- peers
 
 
@@ -59,9 +61,42 @@ def test_a_peer_with_another_answer_is_not_timed():
     assert set(record["us"]) == {"pyasr", "pyasr, graph", "coarse"} and record["ratio"] is None
 
 
+def test_a_form_that_fails_leaves_the_others_their_race():
+    def fails():
+        raise RuntimeError("no such precision")
+
+    theirs = {
+        "bfloat16": peers.Form(lambda: pytest.fail("was timed"), fails),
+        "a graph": peers.Form(fails),
+        "float32": peers.Form(lambda: None, lambda: [np.ones(3)]),
+    }
+    ours = peers.Form(lambda: None, lambda: [np.ones(3)])
+    record = peers.run(Pretended(SimpleNamespace(xp=np)), peers.Race("a", "cg", ours, theirs, "nobody"), 1, quick=True)
+    assert record["absent"] == dict.fromkeys(("bfloat16", "a graph"), "failed: no such precision")
+    assert record["form"] == "float32"
+
+
+def test_a_peer_that_can_not_be_imported_is_told(monkeypatch):
+    def fails(name):
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(peers, "present", lambda package: package != "scipy")
+    monkeypatch.setattr(peers.importlib, "import_module", fails)
+    words = "can not be imported: libcudart.so.12: cannot open shared object file"
+    assert peers.versions(SimpleNamespace(name="cpu")) == {
+        "torch": words,
+        "torchaudio": words,
+        "scipy": "not installed",
+    }
+
+
 @needs_native
 def test_what_fails_of_a_peer_is_told_and_the_next_one_runs(monkeypatch, tmp_path, capsys):
-    failures = {"clip_sgd": ImportError("no libcublas"), "adam": RuntimeError("no cuDNN")}
+    failures = {
+        "clip_sgd": ImportError("no libcublas"),
+        "adam": RuntimeError("no cuDNN"),
+        "cg": AssertionError("Torch not compiled with CUDA enabled"),
+    }
 
     def builders(target, names, quick):
         for name, e in failures.items():
@@ -78,10 +113,27 @@ def test_what_fails_of_a_peer_is_told_and_the_next_one_runs(monkeypatch, tmp_pat
     options = ["--device", "cpu", "--quick", "--rounds", "1", "--rows", "clip_sgd", "--json", str(tmp_path / "r.json")]
     assert command.main(options) == 1
     report = json.loads((tmp_path / "r.json").read_text())
-    assert (report["missing"], report["failed"]) == ({"clip_sgd": "no libcublas"}, {"adam": "no cuDNN"})
+    failed = {"adam": "no cuDNN", "cg": "Torch not compiled with CUDA enabled"}
+    assert (report["missing"], report["failed"]) == ({"clip_sgd": "no libcublas"}, failed)
     out, err = capsys.readouterr()
     assert report["peers"] == {"numpy": np.__version__, "no_such_package": "not installed"}
-    assert "absent: no libcublas" in out and "FAILED: no cuDNN" in out and "WRONG: adam" in err
+    assert "absent: no libcublas" in out and "FAILED: no cuDNN" in out and "WRONG: adam; cg" in err
+
+
+@needs_native
+def test_a_row_that_raises_is_wrong_and_the_next_one_is_measured(monkeypatch, tmp_path, capsys):
+    def timed(target, cell, *_):
+        if cell.dtype == "float64":
+            raise RuntimeError("clip_sgd: cudaErrorLaunchOutOfResources: too many resources requested for launch")
+        return {"graph us": "", "us": {"median": 1.0}} | dict.fromkeys(TIMES, 1.0)
+
+    monkeypatch.setattr(command, "timed", timed)
+    argv = ["--device", "cpu", "--quick", "--no-peers", "--rows", "clip_sgd", "--json", str(tmp_path / "r.json")]
+    assert command.main(argv) == 1
+    first, second, third = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert "times" in first and "times" in third and "times" not in second
+    assert second["wrong"].startswith("RuntimeError: clip_sgd: cudaErrorLaunchOutOfResources")
+    assert "WRONG: clip_sgd, 4 M parameters, float64" in capsys.readouterr().err
 
 
 # ---- predictions and their page
@@ -274,6 +326,13 @@ def test_a_gpu_captures_on_a_stream_of_its_own_after_a_run():
     assert xp.log == ["wait", "stream", "work", "synchronize", "capture", "work", "/capture", "/stream"]
     graph.replay()
     assert xp.log[-1] == "launch" and graph.result == "result"
+    assert {type(held).__name__ for held in graph.memory} == {"MemoryPool", "Stream"}
+
+
+@pytest.mark.parametrize("cell", [c for c in CELLS if c.row in ("mfcc", "fbank", "spectrogram")], ids=lambda c: c.name)
+def test_cells_of_features_do_not_wait_for_a_look_at_their_samples(cell):
+    (wave, _), options = cell.arguments(0, quick=True)
+    assert wave.dtype == np.int16 or options == {"nan": "propagate"}
 
 
 def test_a_capture_that_fails_says_why_and_ends():
@@ -321,9 +380,12 @@ def test_compute_sanitizer_is_run_tool_by_tool(tmp_path, monkeypatch):
     notes = []
     found = sanitizer.run(("memcheck", "racecheck", "synccheck"), notes.append)
     assert found["memcheck"] == "nothing found"
+    assert "--report-api-errors" not in found["racecheck"]
     assert found["racecheck"].startswith("found: ['--tool', 'racecheck', '--error-exitcode', '86', ")
     assert "'-m', 'pyasr.bench.sanitizer', 'cuda'" in found["racecheck"]
     assert found["synccheck"].startswith("ended with 3: ") and len(notes) == 3
+    program.write_text(f"#!{sys.executable}\nimport sys\nprint('Error: Device not supported')\nsys.exit(1)\n")
+    assert sanitizer.run() == {"absent": "compute-sanitizer does not work here: Device not supported"}
 
 
 @needs_native

@@ -52,6 +52,16 @@ def system(rng: np.random.Generator, n: int, dtype: np.dtype, condition: float =
     return (A.astype(dtype), rng.standard_normal(n).astype(dtype)), {"rtol": 1e-6 if dtype == np.float32 else 1e-12}
 
 
+def unwatched(row: str) -> Example:
+    """The row's example, without the look at floating samples for which the host waits, and which no CUDA graph can hold."""
+
+    def example(rng: np.random.Generator, size: Any, dtype: np.dtype) -> tuple[tuple, dict]:
+        args, kwargs = rows()[row].example(rng, size, dtype)
+        return args, {**kwargs, "nan": "propagate"}
+
+    return example
+
+
 SMALL = (7, 3, 5, 9, 1)
 # T, B, D, H, S and words, as the recurrent rows take them; lengths are ragged without "full". The reference takes seconds.
 RECURRENT = (
@@ -62,10 +72,10 @@ RECURRENT = (
 )
 CELLS = (
     Cell("mfcc", "10 s of int16", ("kaldi", 160_000), ("kaldi", 1600), "int16"),
-    Cell("mfcc", "10 s", ("kaldi", 160_000), ("kaldi", 1600)),
+    Cell("mfcc", "10 s", ("kaldi", 160_000), ("kaldi", 1600), example=unwatched("mfcc")),
     Cell("mfcc", "an hour of int16", ("kaldi", HOUR), ("kaldi", 2000), "int16", 1),
-    Cell("fbank", "10 s", ("80", 160_000), ("80", 1600)),
-    Cell("spectrogram", "10 s", ("kaldi", 160_000), ("kaldi", 1600)),
+    Cell("fbank", "10 s", ("80", 160_000), ("80", 1600), example=unwatched("fbank")),
+    Cell("spectrogram", "10 s", ("kaldi", 160_000), ("kaldi", 1600), example=unwatched("spectrogram")),
     *(Cell(row, *size) for row in ("lstm_forward", "lstm_backward", "lstm_jvp") for size in RECURRENT),
     Cell("clip_sgd", "4 M parameters", 4_000_000, 3001),
     Cell("clip_sgd", "4 M parameters, float64", 4_000_000, 1025, "float64"),

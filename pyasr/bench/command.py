@@ -101,6 +101,12 @@ def measure(target: Target, names: Sequence[str], options: argparse.Namespace) -
     wrong = [r["name"] for r in report["rows"] if "wrong" in r]
     wrong += [f"compute-sanitizer {t}" for t, words in report.get("sanitizer", {}).items() if words.startswith("found")]
     wrong += report["failed"]
+    wrong += [
+        f"{r['name']}, {form}"
+        for r in report["races"]
+        for form, words in r["absent"].items()
+        if words.startswith("failed")
+    ]
     for p in report["predictions"]:
         got = "" if p["measured"] is None else f"{p['measured']:.3g} {p['unit']}, "
         print(f"{p['claim']} {p['mark']}: {got}{p['outcome']}")
@@ -127,6 +133,8 @@ def one(target: Target, cell: Cell, limit: dict[str, float], options: argparse.N
         return {**record, "times": timed(target, cell, found, limit, options.rounds, options.quick)}
     except MemoryError as e:
         return {**record, "absent": f"out of memory: {e}"}
+    except (RuntimeError, ValueError, TypeError) as e:  # of this row; the others are measured
+        return {**record, "wrong": f"{type(e).__name__}: {e}"}
 
 
 def line(record: dict[str, Any]) -> str:

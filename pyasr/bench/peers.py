@@ -17,6 +17,8 @@ import numpy as np
 from pyasr.bench.target import Target
 from pyasr.bench.timing import in_turns, quartiles
 
+# What a peer raises that does not fit this machine: a library of another version, a build without CUDA, no memory.
+FAILURES = (ImportError, OSError, RuntimeError, AssertionError, AttributeError, TypeError, ValueError, MemoryError)
 MODULES = ("pyasr.bench.peers_torch", "pyasr.bench.peers_solvers")
 PACKAGES = {"cuda": ("torch", "torchaudio", "cupy"), "cpu": ("torch", "torchaudio", "scipy")}
 Call = Callable[[], Any]
@@ -55,10 +57,13 @@ def present(package: str) -> bool:
 
 
 def versions(target: Target) -> dict[str, str]:
-    """The peers of a target, "not installed" where they are not."""
+    """The peers of a target; "not installed" where they are not, and why where one can not be imported."""
     found = {}
     for package in PACKAGES[target.name]:
-        found[package] = str(importlib.import_module(package).__version__) if present(package) else "not installed"
+        try:
+            found[package] = str(importlib.import_module(package).__version__) if present(package) else "not installed"
+        except (ImportError, OSError, RuntimeError) as e:  # built for another version of what it loads
+            found[package] = f"can not be imported: {e}"
     return found
 
 
@@ -73,15 +78,21 @@ def distance(got: Sequence[Any], want: Sequence[Any]) -> float:
 
 
 def run(target: Target, race: Race, rounds: int, quick: bool) -> dict[str, Any]:
-    """Answers, then times. A form whose answer is another one is not timed."""
+    """Answers, then times. A form whose answer is another one, or which fails, is not timed."""
     want = race.ours.answer() if race.ours.answer else None
     agreement, calls, absent = {}, {"pyasr": race.ours.call}, dict(race.absent)
     for name, form in race.theirs.items():
-        if form.answer is not None and want is not None:
-            agreement[name] = distance(form.answer(), want)
-            if not agreement[name] <= form.tolerance:
-                absent[name] = f"its answer differs by {agreement[name]:.1e}, more than {form.tolerance:.0e}"
-                continue
+        try:
+            if form.answer is not None and want is not None:
+                agreement[name] = distance(form.answer(), want)
+                if not agreement[name] <= form.tolerance:
+                    absent[name] = f"its answer differs by {agreement[name]:.1e}, more than {form.tolerance:.0e}"
+                    continue
+            else:
+                form.call()
+        except (RuntimeError, MemoryError) as e:  # such as a precision that cuDNN does not have; the others go on
+            absent[name] = f"failed: {e}"
+            continue
         calls[name] = form.call
     try:
         graph = target.capture(race.ours.call)
@@ -111,11 +122,11 @@ def builders(target: Target, names: Sequence[str], quick: bool) -> Iterator[tupl
 
 def run_all(
     target: Target, names: Sequence[str], rounds: int, quick: bool
-) -> Iterator[tuple[str, dict[str, Any] | ImportError | RuntimeError]]:
+) -> Iterator[tuple[str, dict[str, Any] | Exception]]:
     """The record of every race of these rows, by name, or why there is none: a part of a peer is missing, or one side failed."""
     for name, build in builders(target, names, quick):
         try:
             for race in build():
                 yield race.name, run(target, race, rounds, quick)
-        except (ImportError, RuntimeError) as e:
+        except FAILURES as e:
             yield name, e

@@ -159,7 +159,7 @@ def ctc(target: Target, torch: Any, cell: Cell, quick: bool) -> Iterator[Race]:
         loss.sum().backward()
         return loss, leaf.grad
 
-    form = Form(call, lambda: list(map(host, call())), tolerance=1e-3)
+    form = Form(call, lambda: list(map(numpy_of, call())), tolerance=1e-3)
     yield Race(cell.name, "ctc_loss", Form(ours, lambda: list(map(host, ours()))), {"float32": form}, "torch")
 
 
@@ -236,11 +236,11 @@ def _graph_of(torch: Any, step: Callable[[], Any]) -> Callable[[], Any]:
 
 def mfcc(target: Target, torch: Any, cell: Cell, quick: bool) -> Iterator[Race]:
     kaldi = importlib.import_module("torchaudio.compliance.kaldi")
-    (wave, plan), _ = arguments_for(cell.of, target.ops, *cell.arguments(0, quick))
+    (wave, plan), options = arguments_for(cell.of, target.ops, *cell.arguments(0, quick))
     theirs = 32768 * tensor(torch, wave)[None]
 
     def ours() -> Any:
-        return target.ops.mfcc(wave, plan)
+        return target.ops.mfcc(wave, plan, **options)
 
     def call() -> Any:
         return kaldi.mfcc(

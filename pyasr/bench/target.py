@@ -148,7 +148,7 @@ class Gpu(Target):
                     raise reason from e
                 raise
             graph = stream.end_capture()
-        return Graph(graph.launch, result, pool)
+        return Graph(graph.launch, result, (pool, stream))  # numbers of a result may wait for that stream
 
     def describe(self) -> dict[str, Any]:
         of, runtime = self.properties, self.xp.cuda.runtime

@@ -45,11 +45,12 @@ def _text(factors: list[tuple[str, str]]) -> str:
 
 
 def is_plain(x: Any) -> bool:
-    """x is a NumPy array whose entries are its memory's and whose operators are those of arrays."""
+    """x is a NumPy array whose entries are its memory's, on the host, and whose operators are those of arrays."""
     if type(x) is np.ndarray:
         return True
     masked = sys.modules.get("numpy.ma")  # who has a masked array has loaded it
-    return isinstance(x, np.ndarray) and not isinstance(x, (np.matrix, *((masked.MaskedArray,) if masked else ())))
+    others = (np.matrix, *((masked.MaskedArray,) if masked else ()))
+    return isinstance(x, np.ndarray) and not isinstance(x, others) and not hasattr(x, "__cuda_array_interface__")
 
 
 class Door:

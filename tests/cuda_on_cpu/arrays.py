@@ -51,6 +51,10 @@ class DeviceArray(np.ndarray):
     reads: ClassVar[list[str]] = []  # how the host looked
     forbidden: ClassVar[bool] = False
 
+    @property
+    def __cuda_array_interface__(self):
+        return {**self.__array_interface__, "stream": None}
+
     def read(self, how):
         """What the host may see of this array, which is asked by `how`."""
         if self.forbidden:

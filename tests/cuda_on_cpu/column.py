@@ -253,7 +253,8 @@ class EmulatedColumn(Column):
         super().__init__(device)
         self.numbers = {None: 0}  # of the devices that have been described
         self.arrays = ARRAYS
-        self.backend = EmulatedBackend(Column(Strict(device.native)))
+        self.strict = Column(Strict(device.native))
+        self.backend = EmulatedBackend(self.strict)
 
     def schedule(self, kind, seed=0):
         self.device.native.schedule(SCHEDULES.index(kind), seed)

@@ -18,6 +18,7 @@ from pyasr.ops._cuda._device import Gpu
 from pyasr.ops._cuda._door import CudaDoor
 from pyasr.ops._cuda.clip_sgd import DeviceStepInfo
 from pyasr.ops._op import native
+from pyasr.params import Params
 
 HERE = Path(__file__).parent
 SHARED = runpy.run_path(str(HERE / "cuda_on_cpu" / "cases.py"))
@@ -217,6 +218,37 @@ class TestOnGpu:
             backend("cuda").clip_sgd(value, g, lr=0.1, clip=("norm", 1.0))
             results.append(value.get().tobytes())
         assert len(set(results)) == 1
+
+    def test_numbers_of_the_device_are_neither_read_nor_waited_for(self, cupy):
+        value, grad, mean, square, count = (cupy.zeros(n) for n in (3000, 3000, 3000, 3000, 1))
+        grad[:] = 2
+        scale = cupy.asarray(0.5)
+        backend("cuda").adam(value, grad, mean, square, step=count, lr=0.1, grad_scale=scale)
+        scale[...] = cupy.nan
+        info = backend("cuda").adam(value, grad, mean, square, step=count, lr=0.1, grad_scale=scale)
+        np.testing.assert_allclose(value.get(), -0.1)
+        assert (float(count[0]), info.skipped, float(info.report[2])) == (1, True, 1)
+
+    @pytest.mark.parametrize("clip", [("norm", 1.0), ("adaptive", 0.1), ("max_change", 0.1, 0.2)])
+    def test_a_list_is_the_vector_with_its_segments_bit_for_bit(self, cupy, clip):
+        params = Params(backend("numpy"))
+        for i, shape in enumerate(((0, 3), (3, 5), (), (701, 301), (100_003,))):
+            params.declare(f"w{i}", shape)
+        rng = np.random.default_rng(0)
+        value, grad = (cupy.asarray(rng.standard_normal(params.value.size).astype("f4")) for _ in range(2))
+        table = params.segments()
+        apart = [
+            [
+                x[o : o + n].reshape(r, c).copy()
+                for o, n, r, c in table[["offset", "length", "rows", "columns"]].tolist()
+            ]
+            for x in (value, grad)
+        ]
+        one = backend("cuda").clip_sgd(value, grad, lr=0.1, clip=clip, segments=table)
+        other = backend("cuda").clip_sgd(*apart, lr=0.1, clip=clip)
+        assert tuple(one) == tuple(other)
+        for x, (o, n) in zip(apart[0], table[["offset", "length"]].tolist(), strict=True):
+            assert x.get().tobytes() == value[o : o + n].get().tobytes()
 
     def test_nonfinite_gradient_is_decided_on_the_device(self, cupy):
         value, grad = cupy.ones(3000, "f4"), cupy.ones(3000, "f4")

@@ -84,7 +84,7 @@ def test_slots_cover_every_segment_once_in_the_order_of_groups(kind):
             ValueError,
             r"lr of segments\[1\] must fit into float32, got 1e\+39",
         ),
-        ({"value": [np.ones(5, "f4")]}, TypeError, "value must be a CUDA array, got list"),
+        ({"value": [np.ones(5, "f4")]}, TypeError, "grad must be a list of arrays, as value is, got ndarray"),
     ],
 )
 def test_what_is_refused(emulated, options, error, text):

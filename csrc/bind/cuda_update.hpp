@@ -23,6 +23,7 @@ cuda::UpdateVectors<T> update_vectors(const py::kwargs& k) {
   v.average = at<T>(keyword<Address>(k, "average"));
   v.n = keyword<std::size_t>(k, "n");
   v.count = at<T>(keyword<Address>(k, "count"));
+  v.list = at<const cuda::UpdateArrays<T>>(keyword<Address>(k, "list"));
   return v;
 }
 

@@ -6,6 +6,9 @@
 // grad_scale, sum_squares and the count of updates may lie on the device, so that a step is queued without a look at
 // it. Every block reads the count and one raises it, so the grid meets in between, also where the norm is known.
 //
+// A list of arrays is a table of slots that number their array. The addresses come from memory, once for 1024 entries,
+// and take registers in the place of constants: a kernel of its own, with fewer blocks per processor.
+//
 // Bytes per parameter (float32): twice the gradient, and the value and each state read and written: 16 for clip_sgd, 24
 // with momentum, 32 for adam. Where the slots of all blocks fit into shared memory (H200: 132 processors of 227 kB, 7 M
 // entries) the gradient stays there between the two passes, 4 bytes less; where they do not, it is read again from the
@@ -35,7 +38,10 @@ struct Steps {
   double exact;  // a scale that T would hold with few bits, or not at all; else 0
 };
 
-template <class T, class Rule, bool Aligned>
+// Where the entries are: in vectors that begin, as all slots, at multiples of 16 bytes, in any, or in a list of arrays.
+enum class Layout { aligned, any, list };
+
+template <class T, class Rule, Layout Where>
 struct Updater {
   const UpdateVectors<T>& a;
   const UpdateNumbers& o;
@@ -51,6 +57,13 @@ struct Updater {
   // Read again at each use: it would take registers that a rule needs.
   __device__ double grad_scale() const { return o.grad_scale ? *o.grad_scale : o.options.grad_scale; }
   __device__ T done() const { return *a.count < 0 ? 0 : *a.count; }  // NaN stays
+  __device__ const UpdateArrays<T>& arrays_of(const UpdateSlot& slot) const {
+    return Where == Layout::list ? a.list[slot.array] : a;
+  }
+  // Whether four entries of the slot may be taken together.
+  __device__ bool aligned(const UpdateSlot& slot) const {
+    return Where == Layout::aligned || (Where == Layout::list && arrays_of(slot).aligned && slot.begin % 4 == 0);
+  }
   __device__ UpdateSlot slot_at(int i) const {
     const UpdateTable& t = launch.table;
     if (t.slots) return t.slots[i];
@@ -93,9 +106,10 @@ struct Updater {
   }
 
   __device__ double norm_of_grad(const UpdateSlot& slot, Four<T>* keep) {
-    const T* const grad = a.grad + slot.begin;
+    const T* const grad = arrays_of(slot).grad + slot.begin;
+    const bool wide = aligned(slot);
     const double norm = norm_of_entries<T, 4>(all, slot.length, [&](int at, int count) {
-      const Four<T> g = load<T, Aligned>(grad + at, count);
+      const Four<T> g = load(grad + at, count, wide);
       if (keep) keep[at / 4] = g;  // which this thread reads again, and no other
       return g;
     });
@@ -107,20 +121,22 @@ struct Updater {
     return all.template join<Join::most>(beyond) != 0 ? HUGE_VAL : norm;
   }
   __device__ double norm_of_value(const UpdateSlot& slot) {
-    const T* const value = a.value + slot.begin;
-    return norm_of_entries<T, 1>(all, slot.length,
-                                 [&](int at, int count) { return load<T, Aligned>(value + at, count); });
+    const T* const value = arrays_of(slot).value + slot.begin;
+    const bool wide = aligned(slot);
+    return norm_of_entries<T, 1>(all, slot.length, [&](int at, int count) { return load(value + at, count, wide); });
   }
   // Of the step, lr apart.
   __device__ double norm_of_step(const UpdateSlot& slot) {
     const Steps<T> s = steps_of(slot, 1, 1);
+    const UpdateArrays<T>& from = arrays_of(slot);
+    const bool wide = aligned(slot);
     const T shrink = static_cast<T>(o.options.decoupled ? o.weight_decay * slot.decay : 0);
     return norm_of_entries<T, 1>(all, slot.length, [&](int at, int count) {
       Four<T> step{}, v[Rule::states] = {};
-      const Four<T> p = load<T, Aligned>(a.value + slot.begin + at, count);
-      const Four<T> g = load<T, Aligned>(a.grad + slot.begin + at, count);
+      const Four<T> p = load(from.value + slot.begin + at, count, wide);
+      const Four<T> g = load(from.grad + slot.begin + at, count, wide);
       for (int i = 0; i < Rule::states; ++i)
-        if (a.state[i]) v[i] = load<T, Aligned>(a.state[i] + slot.begin + at, count);
+        if (a.state[i]) v[i] = load(from.state[i] + slot.begin + at, count, wide);
       for (int k = 0; k < 4; ++k) {
         T state[Rule::states];
         for (int i = 0; i < Rule::states; ++i) state[i] = v[i].x[k];
@@ -186,12 +202,14 @@ struct Updater {
   }
 
   __device__ void update_entries(const Steps<T>& s, const UpdateSlot& slot, const Four<T>* keep, int at, int count) {
+    const UpdateArrays<T>& in = arrays_of(slot);
     const std::int64_t i = slot.begin + at;
+    const bool wide = aligned(slot);
     Four<T> v[Rule::states] = {};
-    Four<T> p = load<T, Aligned>(a.value + i, count);
-    const Four<T> g = keep ? keep[at / 4] : load<T, Aligned>(a.grad + i, count);
+    Four<T> p = load(in.value + i, count, wide);
+    const Four<T> g = keep ? keep[at / 4] : load(in.grad + i, count, wide);
     for (int j = 0; j < Rule::states; ++j)
-      if (a.state[j]) v[j] = load<T, Aligned>(a.state[j] + i, count);
+      if (a.state[j]) v[j] = load(in.state[j] + i, count, wide);
     for (int k = 0; k < 4; ++k) {
       T state[Rule::states];
       for (int j = 0; j < Rule::states; ++j) state[j] = v[j].x[k];
@@ -203,13 +221,13 @@ struct Updater {
         x = x > s.threshold ? x - s.threshold : x < -s.threshold ? x + s.threshold : x - x;  // NaN stays
       p.x[k] = x;
     }
-    store<T, Aligned>(a.value + i, count, p);
+    store(in.value + i, count, p, wide);
     for (int j = 0; j < Rule::states; ++j)
-      if (a.state[j]) store<T, Aligned>(a.state[j] + i, count, v[j]);
+      if (a.state[j]) store(in.state[j] + i, count, v[j], wide);
     if (a.average) {
-      Four<T> average = load<T, Aligned>(a.average + i, count);
+      Four<T> average = load(in.average + i, count, wide);
       for (int k = 0; k < 4; ++k) average.x[k] += s.share * (p.x[k] - average.x[k]);
-      store<T, Aligned>(a.average + i, count, average);
+      store(in.average + i, count, average, wide);
     }
   }
   // From the end of the last slot: what was read last is in cache.
@@ -264,19 +282,18 @@ struct Updater {
 };
 
 // Blocks of a processor: as many as nothing spills with.
-template <class T, class Rule, bool Aligned>
+template <class T, class Rule, Layout Where>
 constexpr int update_resident = sizeof(T) == 8      ? 2
-                                : Rule::states == 1 ? 4
-                                : Aligned           ? 3
-                                                    : 2;
+                                : Rule::states == 1 ? 4 - (Where == Layout::list)
+                                                    : 3 - (Where != Layout::aligned);
 
-template <class T, class Rule, bool Aligned>
-__global__ void __launch_bounds__(update_threads, (update_resident<T, Rule, Aligned>))
+template <class T, class Rule, Layout Where>
+__global__ void __launch_bounds__(update_threads, (update_resident<T, Rule, Where>))
     update_kernel(UpdateVectors<T> a, UpdateNumbers o, Rule rule, UpdateLaunch launch, double* norms /* [2, slots] */,
                   UpdateReport* report) {
   PYASR_DYNAMIC_SHARED(Four<T>, kept);
   PYASR_SHARED(double, part, 2 * update_warps);
-  Updater<T, Rule, Aligned>{a, o, rule, launch, norms, report, kept, {part}}.run();
+  Updater<T, Rule, Where>{a, o, rule, launch, norms, report, kept, {part}}.run();
 }
 
 template <class T>
@@ -287,9 +304,9 @@ bool aligned(const UpdateVectors<T>& a) {
   return bits % 16 == 0;
 }
 
-template <class T, class Rule, bool Aligned>
+template <class T, class Rule, Layout Where>
 cudaError_t launch_update(const UpdateVectors<T>& a, const UpdateCall& call, const Rule& rule) {
-  const auto kernel = update_kernel<T, Rule, Aligned>;
+  const auto kernel = update_kernel<T, Rule, Where>;
   const UpdateOptions& p = call.numbers.options;
   int resident = 0;
   if (const cudaError_t e = resident_blocks(kernel, update_threads, 0, &resident)) return e;
@@ -320,8 +337,10 @@ cudaError_t launch_update(const UpdateVectors<T>& a, const UpdateCall& call, con
 // What a rule's launcher calls.
 template <class T, class Rule>
 cudaError_t run_update(const UpdateVectors<T>& a, const UpdateCall& call, const Rule& rule) {
+  if (a.list) return launch_update<T, Rule, Layout::list>(a, call, rule);
   const bool vectors = aligned(a) && (!call.table.slots || call.table.aligned);
-  return vectors ? launch_update<T, Rule, true>(a, call, rule) : launch_update<T, Rule, false>(a, call, rule);
+  return vectors ? launch_update<T, Rule, Layout::aligned>(a, call, rule)
+                 : launch_update<T, Rule, Layout::any>(a, call, rule);
 }
 
 }  // namespace

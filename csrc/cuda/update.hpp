@@ -11,13 +11,21 @@
 namespace pyasr::cuda {
 
 template <class T>
-struct UpdateVectors {
+struct UpdateArrays {
   T* value;                 // [n] in and out
   const T* grad;            // [n] may not overlap what is written
   T* state[update_states];  // [n] in and out, or null; what they are the rule's contract says
   T* average;               // [n] in and out, or null
+  std::int64_t aligned;     // of a list: whether all of them begin at multiples of 16 bytes
+};
+static_assert(sizeof(UpdateArrays<float>) == 56, "pyasr/ops/_cuda/_update.py writes those of a list");
+
+// Of a list, what is null says what a call leaves out, and n has no part.
+template <class T>
+struct UpdateVectors : UpdateArrays<T> {
   std::size_t n;
-  T* count;  // [1] the updates done, in and out, or null where the rule has it from the host
+  T* count;                     // [1] the updates done, in and out, or null where the rule has it from the host
+  const UpdateArrays<T>* list;  // of a list of arrays, which the slots number, or null
 };
 
 struct UpdateNumbers {
@@ -31,12 +39,12 @@ struct UpdateNumbers {
 // The gradient is cut into slots. A block forms the norm of a slot, and all blocks join norms in the order of slots.
 // Slots depend on n and the segment table alone: the same bits on any device, whatever the number of blocks.
 struct UpdateSlot {
-  std::int64_t begin;
+  std::int64_t begin;  // in the vector, or in its array of a list
   std::int32_t length;
   std::int32_t first, end;  // the slots that are clipped together with this one: a group, a row or a segment
-  std::int32_t unused;
-  double lr, decay;  // the factors of its segment
-  double root;       // 1 / sqrt(entries of its segment)
+  std::int32_t array;       // its number in the list
+  double lr, decay;         // the factors of its segment
+  double root;              // 1 / sqrt(entries of its segment)
 };
 static_assert(sizeof(UpdateSlot) == 48, "pyasr/ops/_cuda/_update.py writes them");
 

@@ -18,17 +18,17 @@ struct alignas(16) Four {
   T x[4];
 };
 
-template <class T, bool Aligned>
-__device__ __forceinline__ Four<T> load(const T* p, int count) {
-  if (Aligned && count >= 4) return *reinterpret_cast<const Four<T>*>(p);
+template <class T>
+__device__ __forceinline__ Four<T> load(const T* p, int count, bool aligned) {
+  if (aligned && count >= 4) return *reinterpret_cast<const Four<T>*>(p);
   Four<T> v{};
   for (int k = 0; k < 4; ++k)
     if (k < count) v.x[k] = p[k];
   return v;
 }
-template <class T, bool Aligned>
-__device__ __forceinline__ void store(T* p, int count, const Four<T>& v) {
-  if (Aligned && count >= 4) {
+template <class T>
+__device__ __forceinline__ void store(T* p, int count, const Four<T>& v, bool aligned) {
+  if (aligned && count >= 4) {
     *reinterpret_cast<Four<T>*>(p) = v;
     return;
   }

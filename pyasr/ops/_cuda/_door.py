@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,12 @@ class DeviceArray:
                 step *= size
         aligned = self.address % self.dtype.itemsize == 0
         self.flags = SimpleNamespace(c_contiguous=contiguous, aligned=aligned, writeable=not read_only)
+
+    def reshape(self, size: int) -> DeviceArray:
+        """The same entries in one dimension, as reshape(-1) of a contiguous array."""
+        flat = copy(self)
+        flat.shape, flat.ndim = (self.size,), 1
+        return flat
 
 
 class CudaDoor(Door):

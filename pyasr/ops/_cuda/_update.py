@@ -12,7 +12,7 @@ import numpy as np
 
 from pyasr.ops._cuda._device import Device
 from pyasr.ops._cuda._door import CudaDoor, DeviceArray, address
-from pyasr.ops._update import Options, Piece, StepInfo
+from pyasr.ops._update import SEGMENT, Options, Piece, StepInfo
 from pyasr.ops._update_door import check_factors, check_segments
 
 SLOT = np.dtype(  # UpdateSlot of csrc/cuda/update.hpp
@@ -21,7 +21,7 @@ SLOT = np.dtype(  # UpdateSlot of csrc/cuda/update.hpp
         ("length", np.int32),
         ("first", np.int32),
         ("end", np.int32),
-        ("unused", np.int32),
+        ("array", np.int32),
         ("lr", np.float64),
         ("decay", np.float64),
         ("root", np.float64),
@@ -86,15 +86,27 @@ class UpdateDoor(CudaDoor):
 
     def __init__(self, device: Device, op: str) -> None:
         super().__init__(device, op)
+        self.listed = False
         self.vectors: dict[str, Any] = {}
         self.scalars: dict[str, DeviceArray] = {}
 
     def views(self, **arrays: Any) -> list[Any]:
-        """The arrays as the door looks at them. Lists of arrays are refused."""
-        if isinstance(arrays["value"], (list, tuple)):
-            self.type_error(f"value must be a CUDA array, got {type(arrays['value']).__name__}")
-        self.vectors = {name: self.view(name, x) for name, x in arrays.items()}
-        return list(self.vectors.values())
+        """The arrays, or lists of arrays, as the door looks at them."""
+        self.listed = isinstance(arrays["value"], (list, tuple))
+        if self.listed and not arrays["value"]:
+            self.value_error("value must be a CUDA array or hold at least one, got an empty list")
+        found: list[Any] = []
+        for name, x in arrays.items():
+            if isinstance(x, (list, tuple)):
+                views = {f"{name}[{i}]": self.view(f"{name}[{i}]", y) for i, y in enumerate(x)}
+                self.vectors |= views
+                found.append(list(views.values()))
+            elif self.listed:  # nothing, or refused
+                found.append(x)
+            else:
+                found.append(self.view(name, x))
+                self.vectors[name] = found[-1]
+        return found
 
     def scalar(self, name: str, x: Any, instead: float) -> Any:
         """x, or for an array on the device what the checks of numbers take in its place."""
@@ -105,7 +117,8 @@ class UpdateDoor(CudaDoor):
         return instead
 
     def check_scalars(self, dtype: np.dtype) -> None:
-        """One entry each, float64, or for the count of updates, which is written, the dtype of value."""
+        """One entry each, float64, or for the count of updates, which is written, the dtype of value. They share no memory."""
+        taken = {name: (x.address, x.address + x.nbytes) for name, x in self.vectors.items() if x is not None}
         for name, x in self.scalars.items():
             self.array(name, x, dtype if name == "step" else np.float64)
             if x.shape not in ((), (1,)):
@@ -114,13 +127,17 @@ class UpdateDoor(CudaDoor):
                 self.value_error(f"{name} must be aligned, got an unaligned array")
             if name == "step" and not x.flags.writeable:
                 self.value_error(f"{name} must be writable, got a read-only array")
-        self.no_overlap(**(self.vectors | self.scalars))
+            for other, (begin, end) in taken.items():
+                if begin < x.address + x.nbytes and x.address < end:
+                    self.value_error(f"{other} and {name} must not share memory")
+            taken[name] = x.address, x.address + x.nbytes
 
 
 class Table(NamedTuple):
-    """The slots of a segment table on the device."""
+    """The slots of a segment table, or of a list of arrays, on the device."""
 
     slots: Any  # bytes of SLOT, or None for a vector without segments
+    arrays: Any  # [count, 7] int64: UpdateArrays of csrc/cuda/update.hpp, or None for a vector
     slot_count: int
     slot_size: int
     aligned: bool
@@ -148,6 +165,7 @@ def cut(segments: np.ndarray, kind: str | None, slot_size: int) -> np.ndarray:
     of = np.repeat(np.arange(len(count)), count)
     at = (np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)) * slot_size
     slots = np.zeros(len(of), SLOT)
+    slots["array"] = owner[of]
     slots["begin"], slots["length"] = begin[of] + at, np.minimum(length[of] - at, slot_size)
     slots["first"] = np.searchsorted(group[of], group[of], "left")
     slots["end"] = np.searchsorted(group[of], group[of], "right")
@@ -159,27 +177,44 @@ def cut(segments: np.ndarray, kind: str | None, slot_size: int) -> np.ndarray:
 _tables: WeakKeyDictionary[Device, OrderedDict[Any, Table]] = WeakKeyDictionary()
 
 
-def table_of(door: CudaDoor, segments: Any, size: int, dtype: np.dtype, options: Options, stream: int) -> Table:
-    """The slots of a segment table of a vector [size], uploaded when they are first seen; kept by content, not by identity."""
+def listed(pieces: list[Piece]) -> tuple[np.ndarray, np.ndarray]:
+    """A list of arrays as a segment table whose segments begin at 0, each in its own, and where these are [count, 7]."""
+    arrays, segments = np.zeros((len(pieces), 7), np.int64), np.zeros(len(pieces), SEGMENT)
+    for line, segment, p in zip(arrays, segments, pieces, strict=True):
+        states = [*p.states, *[None] * (3 - len(p.states))]
+        line[:6] = [address(x) for x in (p.value, p.grad, *states, p.average)]
+        line[6] = not (line[:6] % 16).any()
+        segment["length"], segment["rows"], segment["columns"] = p.value.size, p.rows, p.columns
+    segments["lr"] = segments["decay"] = 1
+    return segments, arrays
+
+
+def table_of(
+    door: CudaDoor, segments: Any, arrays: Any, size: int, dtype: np.dtype, options: Options, stream: int
+) -> Table:
+    """The slots of a segment table of a vector [size], or of the arrays of a list, uploaded when they are first seen; kept by
+    content, not by identity."""
     device, clip = door.device, options.clip.kind
     if segments is None:
         slot_size, count, _ = device.native.update_plan(size, 1)
-        return Table(None, count, slot_size, True, 1, 1.0, 1.0)
+        return Table(None, None, count, slot_size, True, 1, 1.0, 1.0)
     kind = clip if clip in ("adaptive", "max_change") else None
-    key = None
+    key: Any = None
     if isinstance(segments, np.ndarray):  # a stream of its own, because another one might read before the upload
-        key = (door.index, stream, size, kind, segments.dtype, segments.shape, segments.strides, segments.tobytes())
+        places = None if arrays is None else arrays.tobytes()
+        content = segments.dtype, segments.shape, segments.strides, segments.tobytes(), places
+        key = (door.index, stream, size, kind, *content)
     known = _tables.setdefault(device, OrderedDict())
     if key not in known:
-        check_segments(door, segments, size)
+        if arrays is None:
+            check_segments(door, segments, size)
         slot_size = device.native.update_plan(int(segments["length"].sum()), 1)[0]
         slots = cut(segments, kind, slot_size)
         aligned = not (slots["begin"] % 4).any()
         largest = (float(segments[name].max(initial=0.0)) for name in ("lr", "decay"))
         groups = len(np.unique(segments["group"]))
-        known[key] = Table(
-            device.xp.asarray(slots.view(np.uint8)), len(slots), slot_size, bool(aligned), groups, *largest
-        )
+        uploaded = [device.xp.asarray(slots.view(np.uint8)), None if arrays is None else device.xp.asarray(arrays)]
+        known[key] = Table(uploaded[0], uploaded[1], len(slots), slot_size, bool(aligned), groups, *largest)
         if len(known) > MOST_TABLES:
             known.popitem(last=False)
     known.move_to_end(key)
@@ -195,21 +230,29 @@ def table_of(door: CudaDoor, segments: Any, size: int, dtype: np.dtype, options:
 
 
 def run(door: UpdateDoor, pieces: list[Piece], options: Options, segments: Any, **rule: Any) -> DeviceStepInfo:
-    """One launch of the update door.op on the one vector in pieces, with the numbers of its rule.
+    """One launch of the update door.op on the one vector in pieces, or the arrays of a list, with the numbers of its rule.
 
     nonfinite="raise" waits for the launch; everything else is decided on the device.
     """
     device, clip, whole, scalars = door.device, options.clip, pieces[0], door.scalars
     value: Any = whole.value
     door.check_scalars(value.dtype)
-    stream = door.stream()
-    table = table_of(door, segments, value.size, value.dtype, options, stream)
+    stream, arrays = door.stream(), None
+    if door.listed:
+        if segments is not None:
+            door.value_error(f"segments must be None with a list of arrays, got {type(segments).__name__}")
+        segments, arrays = listed(pieces)
+    table = table_of(door, segments, arrays, value.size, value.dtype, options, stream)
+    vectors = [value, whole.grad, *whole.states, whole.average]
+    at = list(map(address, vectors))
+    if door.listed:  # what is left out is 0; an array without entries may be nowhere
+        at = [0 if x is None else device.address(table.arrays) for x in vectors]
     limit = clip.limit if not clip.d else 1 / math.sqrt(clip.d)
     report = device.empty(3, np.float64)
     workspace = device.workspace(device.native.update_workspace_bytes(table.slot_count))
     getattr(device.native, door.op)(
-        value=value.address, grad=address(whole.grad), states=tuple(map(address, whole.states)),
-        average=address(whole.average), n=value.size, is_double=value.dtype == np.float64,
+        value=at[0], grad=at[1], states=tuple(at[2:-1]), average=at[-1], n=value.size,
+        list=0 if table.arrays is None else device.address(table.arrays), is_double=value.dtype == np.float64,
         lr=options.lr, weight_decay=options.weight_decay, l1=options.l1, decoupled=options.decoupled,
         proximal=options.proximal, clip=clip.kind or "", limit=limit, total=clip.total, root=clip.d == 0, eps=options.eps,
         grad_scale=options.grad_scale, propagate=options.nonfinite == "propagate", sum_squares=options.sum_squares,

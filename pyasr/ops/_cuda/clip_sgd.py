@@ -37,7 +37,7 @@ def clip_sgd(
 ) -> DeviceStepInfo:
     """One launch on the current stream. nonfinite="raise" waits for it; everything else is decided on the device.
 
-    Takes vectors; segments is a NumPy array. numpy, numba and cpp take lists of arrays too.
+    segments is a NumPy array. grad_scale, sum_squares and step may be arrays of one entry on the device.
     """
     door = UpdateDoor(device, "clip_sgd")
     value, grad, buffer, average = door.views(value=value, grad=grad, buffer=buffer, average=average)

@@ -8,6 +8,7 @@ set(PYASR_CUDA_FAMILIES
   cg
   clip_sgd
   ctc
+  dropout
   greedy
   lstm
   mfcc

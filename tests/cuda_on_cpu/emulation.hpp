@@ -142,6 +142,10 @@ template <class T>
 constexpr T max(T a, std::type_identity_t<T> b) {
   return a < b ? b : a;
 }
+inline unsigned long long __umul64hi(unsigned long long x, unsigned long long y) {
+  __extension__ typedef unsigned __int128 Wide;
+  return static_cast<unsigned long long>(static_cast<Wide>(x) * y >> 64);
+}
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline int __clz(int x) { return std::countl_zero(static_cast<unsigned>(x)); }
 inline int __ffs(int x) { return __builtin_ffs(x); }

@@ -231,6 +231,9 @@ def test_looks_at_the_device_are_counted(emulated):
     before = len(reads)
     float(x.sum()), int(x[0]), bool(x.any()), x.get(), x[0].item(), x.tolist()
     assert reads[before:] == ["float", "int", "bool", "get", "item", "tolist"]
+    x[x > 0], xp.flatnonzero(x)
+    x[x > 0] = 2
+    assert reads[before + 6 :] == ["mask", "flatnonzero", "mask"]
     with arrays["unread"](), pytest.raises(arrays["HostRead"], match=r"bool\(\) waits for the device"):
         x.any() or None
     assert bool(x.any())

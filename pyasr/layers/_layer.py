@@ -10,6 +10,8 @@ import abc
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pyasr.ops._door import Door
 from pyasr.params import Params
 
@@ -81,6 +83,14 @@ class Layer(abc.ABC):
 def frames_within(xp: Any, frames: int, lengths: Any) -> Any:
     """[T, B] True where frame t belongs to utterance b."""
     return xp.arange(frames, dtype=lengths.dtype)[:, None] < lengths[None, :]
+
+
+def clear(xp: Any, y: Any, padding: Any) -> None:
+    """y [T, B, O] = 0 where padding [T, B], in place."""
+    if xp is np:
+        y[padding] = 0  # touches nothing else
+    else:
+        xp.copyto(y, 0, where=padding[:, :, None])  # CuPy's host would wait to count the padding
 
 
 class Chain(Layer):

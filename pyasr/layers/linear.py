@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pyasr.layers._layer import EVAL, Layer, Mode, frames_within
+from pyasr.layers._layer import EVAL, Layer, Mode, clear, frames_within
 from pyasr.ops._door import Door
 from pyasr.params import Params, uniform
 
@@ -39,14 +39,14 @@ class Linear(Layer):
         y = (rows @ weight.T + bias).reshape(*x.shape[:-1], self.output_size)
         padding = self._padding(x, lengths)
         if padding is not None:
-            y[padding] = 0
+            clear(self.params.ops.xp, y, padding)
         return y, (rows, weight.copy(), padding, x.shape)
 
     def _within(self, y: Any, padding: Any) -> Any:
         """y [.., O] as rows [N, O] with zeros at padding."""
         if padding is not None:
             y = y.copy()
-            y[padding] = 0
+            clear(self.params.ops.xp, y, padding)
         return y.reshape(-1, self.output_size)
 
     def backward(self, saved: Any, dy: Any, grad: Any = None, *, need_dx: bool = True) -> Any:
@@ -70,5 +70,5 @@ class Linear(Layer):
             dy += self.params.view(direction, f"{self.name}.bias")
         dy = dy.reshape(*shape[:-1], self.output_size)
         if padding is not None:
-            dy[padding] = 0
+            clear(self.params.ops.xp, dy, padding)
         return dy

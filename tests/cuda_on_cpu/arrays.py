@@ -14,6 +14,14 @@ from typing import ClassVar
 
 import numpy as np
 
+COUNTING = (
+    "argwhere",
+    "compress",
+    "extract",
+    "flatnonzero",
+    "nonzero",
+    "unique",
+)  # how large the result is, the host asks
 MAKERS = ("arange", "array", "ascontiguousarray", "empty", "eye", "full", "linspace", "ones", "zeros")
 
 
@@ -92,15 +100,24 @@ class DeviceArray(np.ndarray):
         return out[0] if len(out) == 1 else out
 
     def __array_function__(self, func, types, args, kwargs):
+        if func.__name__ in COUNTING:
+            self.read(func.__name__)
         return on_device(func(*plain(args), **{name: plain(x) for name, x in kwargs.items()}))
 
-    def __getitem__(self, at):
+    def picked(self, at):
+        """An index as NumPy takes it. CuPy's host counts what a mask leaves, and so waits."""
         at = plain(at) if isinstance(at, tuple) else (plain(at),)
+        if any(isinstance(part, np.ndarray) and part.dtype == bool for part in at):
+            self.read("mask")
+        return at
+
+    def __getitem__(self, at):
+        at = self.picked(at)
         whole = at if any(part is ... for part in at) else (*at, ...)  # a view of an entry, not its value
         return on_device(self.view(np.ndarray)[whole])
 
     def __setitem__(self, at, value):
-        self.view(np.ndarray)[plain(at)] = plain(value)
+        self.view(np.ndarray)[self.picked(at)] = plain(value)
 
     def argmax(self, *args, **more):
         return on_device(self.view(np.ndarray).argmax(*args, **more))

@@ -22,7 +22,7 @@ namespace pyasr::cuda {
 namespace {
 
 // r and p are this block's own copies; x and its like lie in memory, each entry written by the block that owns its row.
-template <class T, bool Grid>
+template <class T>
 struct Replicated {
   T *p, *r, *q, *before;              // [n], padded to a multiple of 4 with zeros
   double *x, *low, *best, *res, *at;  // [n]
@@ -32,6 +32,7 @@ struct Replicated {
   const void *b_, *x0;                // of this system
   CgSums* sums;                       // shared [warps]
   CgScalars* s;                       // shared
+  CgOptions o;
   int n, blocks, room, own, own_count;
   bool b_is_double, x0_is_double, guessed, preconditioned, rounds, refines, limited;
 
@@ -40,21 +41,25 @@ struct Replicated {
   __device__ int step() const { return static_cast<int>(blockDim.x); }
   __device__ int own_begin() const { return own + static_cast<int>(threadIdx.x); }
   __device__ int own_end() const { return own + own_count; }
-  __device__ bool first() const { return !Grid || blockIdx.x == 0; }
+  __device__ bool first() const { return blocks == 1 || blockIdx.x == 0; }
 
   __device__ void meet() const {  // a block alone: what a thread wrote to x and its like, it alone reads
-    if constexpr (Grid) PYASR_SYNC_GRID(1521);
+    if (blocks > 1) PYASR_SYNC_GRID(1521);
   }
   template <class Then>
   __device__ void decide(const CgSums& m, Then then) const {
-    decide_in_block(m, sums, then);
+    decide_in_block<true>(m, sums, then);
+  }
+  template <class Then>
+  __device__ void decide_rarely(const CgSums& m, Then then) const {
+    decide_in_block<false>(m, sums, then);
   }
   template <class Then>
   __device__ void decide_own(const CgSums& mine, Then then) const {
-    if constexpr (Grid)
+    if (blocks > 1)
       decide_in_grid(mine, sums, s, slots, blocks, [&] { meet(); }, then);
     else
-      decide(mine, then);
+      decide_rarely(mine, then);
   }
   __device__ static double load(const void* of, bool is_double, int i) {
     return is_double ? static_cast<const double*>(of)[i] : static_cast<double>(static_cast<const float*>(of)[i]);
@@ -71,9 +76,10 @@ struct Replicated {
 };
 
 // Where a system and its parts lie, in shared memory: one thread writes it, and nobody's registers hold it.
-template <class T, bool Grid>
+template <class T>
 struct Layout {
-  Replicated<T, Grid> v;
+  Replicated<T> v;
+  CgPlan plan;
   CgTriangle<T> A;
   const T* M;
   T* rows;        // shared [rows of the block, n padded]
@@ -84,18 +90,21 @@ struct Layout {
   void* x;
 };
 
-template <class T, bool Grid>
-__device__ void lay_out(Layout<T, Grid>& to, const CgArgs<T>& a, const CgPlan& plan, int system, unsigned char* shared,
+template <class T>
+__device__ void lay_out(Layout<T>& to, const CgArgs<T>& a, const CgPlan& plan, int system, unsigned char* shared,
                         unsigned char* workspace) {
   const auto n = static_cast<std::size_t>(a.n), k = static_cast<std::size_t>(system);
-  const auto block = static_cast<std::size_t>(Grid ? blockIdx.x : 0), blocks = static_cast<std::size_t>(plan.blocks);
+  const auto block = static_cast<std::size_t>(plan.blocks > 1 ? blockIdx.x : 0),
+             blocks = static_cast<std::size_t>(plan.blocks);
   auto take = [](unsigned char*& from, std::size_t bytes) {
     unsigned char* const p = from;
     from += bytes;
     return p;
   };
   auto wide = [&](std::size_t count) { return reinterpret_cast<double*>(take(workspace, count * plan.wide)); };
+  to.plan = plan;
   auto& v = to.v;
+  v.o = a.options;
   v.x = wide(1);
   v.low = wide(1);
   v.best = wide(1);
@@ -144,148 +153,157 @@ __device__ void lay_out(Layout<T, Grid>& to, const CgArgs<T>& a, const CgPlan& p
   v.s->symmetric = stored != CgStored::full;
 }
 
+// y = A of, by the rows of this block: f(row of the block, sum).
+template <class T, class V, bool Resident, class F>
+__device__ void product(const Layout<T>& at, const CgPlan& plan, const V* of, V* y, F f) {
+  const Replicated<T>& v = at.v;
+  V* const part = reinterpret_cast<V*>(at.part);
+  if constexpr (Resident)
+    rows_product<T, V, true>(at.rows, static_cast<std::size_t>(plan.padded), v.own_count, plan.padded, of, part, f);
+  else
+    half_product<T, V>(
+        at.A, plan, v.s->iterations % 2 != 0, of, y, part, reinterpret_cast<V*>(at.slabs), plan.wide / sizeof(V),
+        [&] { v.meet(); }, f);
+}
+
+// What is done once per system, or between runs.
+
+template <class T>
+PYASR_CALLED __device__ void fill(const Layout<T>& at) {
+  const Replicated<T> v = at.v;
+  const int padded = at.plan.padded;
+  for (int i = v.begin(); i < padded; i += v.step()) {
+    at.wide[i] = 0;
+    if (i >= v.n) v.p[i] = v.r[i] = 0;
+  }
+  if (!at.plan.resident) return;
+  const CgTriangle<T> A = at.A;
+  T* const rows = at.rows;
+  for (int i = 0; i < v.own_count; ++i)
+    for (int j = v.begin(); j < padded; j += v.step())
+      rows[static_cast<std::size_t>(i) * static_cast<std::size_t>(padded) + static_cast<std::size_t>(j)] =
+          j < v.n ? A.entry(v.own + i, j) : T{};
+}
+
+template <class T>
+PYASR_CALLED __device__ void finish(const Layout<T>& at) {
+  const Replicated<T> v = at.v;
+  for (int i = v.own_begin(); i < v.own_end(); i += v.step()) {
+    if (v.rounds)
+      static_cast<float*>(at.x)[i] = static_cast<float>(v.best[i]);
+    else
+      static_cast<double*>(at.x)[i] = v.best[i];
+  }
+  if (v.first() && threadIdx.x == 0) *at.report = {v.s->info, v.s->iterations};
+}
+
+template <class T, bool Resident>
+PYASR_CALLED __device__ void form_residual(const Layout<T>& at) {
+  const Replicated<T> v = at.v;
+  double* const wide = at.wide;
+  for (int i = v.begin(); i < v.n; i += v.step()) wide[i] = v.at_entry(i);
+  PYASR_SYNC_BLOCK(1525);
+  const auto block = static_cast<std::size_t>(v.blocks > 1 ? blockIdx.x : 0);
+  product<T, double, Resident>(at, at.plan, wide, at.slabs + block * (at.plan.wide / sizeof(double)),
+                               [&](int i, double sum) { v.res[v.own + i] = v.b(v.own + i) - sum; });
+  v.meet();
+}
+
+// A p and A'p agree up to rounding and to that of whatever formed A; a warp per row, once.
+template <class T>
+PYASR_CALLED __device__ void test_symmetry(const Layout<T>& at) {
+  const Replicated<T> v = at.v;
+  const CgTriangle<T> A = at.A;
+  CgSums m{};
+  for (int i = v.own + v.begin() / 32; i < v.own_end(); i += v.step() / 32) {
+    double difference = 0, size = 0;
+#pragma unroll 2
+    for (int j = v.begin() % 32; j < v.n; j += 32) {
+      const double a = static_cast<double>(A.row(i)[j]), p = static_cast<double>(v.p[j]);
+      difference += (a - static_cast<double>(A.row(j)[i])) * p;
+      size += fabs(a * p);
+    }
+    for (int d = 16; d > 0; d /= 2) {
+      difference += dev::shuffle_xor(difference, d);
+      size += dev::shuffle_xor(size, d);
+    }
+    if (v.begin() % 32 == 0) m = plus(m, {difference * difference, size * size, 0});
+  }
+  v.decide_own(m, [&](const CgSums& t) {
+    v.s->symmetric = true;
+    if (!(sqrt(t.a) > 16 * sqrt(static_cast<double>(v.n)) * rounding<T>() * sqrt(t.b))) return;
+    v.s->info = cg_asymmetric;
+    v.s->phase = CgPhase::over;
+  });
+}
+
 // The whole solution of one system.
-template <class T, bool Grid, bool Resident>
+template <class T, bool Resident>
 struct Dense {
-  const CgArgs<T>& a;
   const CgPlan& plan;
-  const Layout<T, Grid>& at;  // shared
+  const Layout<T>& at;  // shared
 
   __device__ void solve() {
-    fill();
-    CgMethod<T, Replicated<T, Grid>> method{a.options, at.v, at.v.s};
+    fill(at);
+    CgMethod<T, Replicated<T>> method(at.v);
     for (;;) {
       switch (method.next()) {
         case CgNeeds::product:
           multiply();
           break;
         case CgNeeds::residual:
-          form_residual();
+          form_residual<T, Resident>(at);
           break;
         case CgNeeds::precondition:
           precondition();
           break;
         default:
-          return finish();
+          return finish(at);
       }
     }
   }
 
  private:
-  __device__ void fill() {
-    const Replicated<T, Grid> v = at.v;
-    for (int i = v.begin(); i < plan.padded; i += v.step()) {
-      at.wide[i] = 0;
-      if (i >= v.n) v.p[i] = v.r[i] = 0;
-    }
-    if (Resident) {
-      const CgTriangle<T> A = at.A;
-      T* const rows = at.rows;
-      for (int i = 0; i < v.own_count; ++i)
-        for (int j = v.begin(); j < plan.padded; j += v.step())
-          rows[static_cast<std::size_t>(i) * static_cast<std::size_t>(plan.padded) + static_cast<std::size_t>(j)] =
-              j < v.n ? A.entry(v.own + i, j) : T{};
-    }
-  }
-  __device__ void finish() {
-    const Replicated<T, Grid> v = at.v;
-    for (int i = v.own_begin(); i < v.own_end(); i += v.step()) {
-      if (v.rounds)
-        static_cast<float*>(at.x)[i] = static_cast<float>(v.best[i]);
-      else
-        static_cast<double*>(at.x)[i] = v.best[i];
-    }
-    if (v.first() && threadIdx.x == 0) *at.report = {v.s->info, v.s->iterations};
-  }
-  template <class V, class F>
-  __device__ void product(const V* of, V* y, F f) {
-    V* const part = reinterpret_cast<V*>(at.part);
-    if constexpr (Resident) {
-      rows_product<T, V, true>(at.rows, static_cast<std::size_t>(plan.padded), at.v.own_count, plan.padded, of, part,
-                               f);
-    } else {
-      const Replicated<T, Grid>& v = at.v;
-      half_product<T, V>(
-          at.A, plan, v.s->iterations % 2 != 0, of, y, part, reinterpret_cast<V*>(at.slabs), plan.wide / sizeof(V),
-          [&] { v.meet(); }, f);
-    }
-  }
   __device__ void multiply() {
     T* const to = at.v.now() + at.v.own;  // the last product may still be read, from the other half
     PYASR_SYNC_BLOCK(1524);               // p is there
-    product(at.v.p, at.v.q, [&](int i, T sum) { dev::store_cg(to + i, sum); });
+    product<T, T, Resident>(at, plan, at.v.p, at.v.q, [&](int i, T sum) { dev::store_cg(to + i, sum); });
     at.v.meet();
-    if (!at.v.s->symmetric) test_symmetry();
-  }
-  __device__ void form_residual() {
-    const Replicated<T, Grid> v = at.v;
-    double* const wide = at.wide;
-    for (int i = v.begin(); i < v.n; i += v.step()) wide[i] = v.at_entry(i);
-    PYASR_SYNC_BLOCK(1525);
-    const auto block = static_cast<std::size_t>(Grid ? blockIdx.x : 0);
-    product(wide, at.slabs + block * (plan.wide / sizeof(double)),
-            [&](int i, double sum) { v.res[v.own + i] = v.b(v.own + i) - sum; });
-    v.meet();
+    if (!at.v.s->symmetric) test_symmetry(at);
   }
   __device__ void precondition() {
-    const Replicated<T, Grid> v = at.v;
+    const Replicated<T> v = at.v;
     const auto n = static_cast<std::size_t>(v.n);
     auto f = [&](int i, T sum) { dev::store_cg(v.z_ + v.own + i, sum); };
     const T* const rows = at.M + static_cast<std::size_t>(v.own) * n;
     rows_product<T, T, false>(rows, n, v.own_count, v.n, v.r, reinterpret_cast<T*>(at.part), f);
     v.meet();
   }
-  // A p and A'p agree up to rounding and to that of whatever formed A; a warp per row, once.
-  __device__ void test_symmetry() {
-    const Replicated<T, Grid> v = at.v;
-    const CgTriangle<T> A = at.A;
-    CgSums m{};
-    for (int i = v.own + v.begin() / 32; i < v.own_end(); i += v.step() / 32) {
-      double difference = 0, size = 0;
-#pragma unroll 2
-      for (int j = v.begin() % 32; j < v.n; j += 32) {
-        const double a = static_cast<double>(A.row(i)[j]), p = static_cast<double>(v.p[j]);
-        difference += (a - static_cast<double>(A.row(j)[i])) * p;
-        size += fabs(a * p);
-      }
-      for (int d = 16; d > 0; d /= 2) {
-        difference += dev::shuffle_xor(difference, d);
-        size += dev::shuffle_xor(size, d);
-      }
-      if (v.begin() % 32 == 0) m = plus(m, {difference * difference, size * size, 0});
-    }
-    v.decide_own(m, [&](const CgSums& t) {
-      v.s->symmetric = true;
-      if (!(sqrt(t.a) > 16 * sqrt(static_cast<double>(v.n)) * rounding<T>() * sqrt(t.b))) return;
-      v.s->info = cg_asymmetric;
-      v.s->phase = CgPhase::over;
-    });
-  }
 };
 
 // The systems from `first` on, each block its own; a grid solves one.
-template <class T, bool Grid, bool Resident>
+template <class T, bool Resident>
 __global__ void __launch_bounds__(sizeof(T) == 8 ? 256
                                   : Resident     ? 512
                                                  : 384,
                                   1) cg_kernel(CgArgs<T> a, CgPlan plan, unsigned char* workspace, int first) {
   PYASR_DYNAMIC_SHARED(unsigned char, shared);
-  auto& layout = *reinterpret_cast<Layout<T, Grid>*>(shared);
+  auto& layout = *reinterpret_cast<Layout<T>*>(shared);
   static_assert(sizeof(layout) <= cg_layout_bytes);
-  const int groups = Grid ? a.systems : static_cast<int>(gridDim.x), group = Grid ? 0 : static_cast<int>(blockIdx.x);
+  const bool alone = plan.blocks == 1;
+  const int groups = alone ? static_cast<int>(gridDim.x) : a.systems, group = alone ? static_cast<int>(blockIdx.x) : 0;
   for (int k = first + group; k < a.systems; k += groups) {
     unsigned char* const own = workspace + static_cast<std::size_t>(group) * plan.workspace_bytes;
     if (threadIdx.x == 0) lay_out(layout, a, plan, k, shared + cg_layout_bytes, own);
     PYASR_SYNC_BLOCK(1523);
-    Dense<T, Grid, Resident>{a, plan, layout}.solve();
+    Dense<T, Resident>{plan, layout}.solve();
     PYASR_SYNC_BLOCK(1522);  // the layout and the scalars may be written again
   }
 }
 
 template <class T>
 auto kernel_of(const CgPlan& p) {
-  if (p.blocks > 1) return p.resident ? cg_kernel<T, true, true> : cg_kernel<T, true, false>;
-  return p.resident ? cg_kernel<T, false, true> : cg_kernel<T, false, false>;
+  return p.resident ? cg_kernel<T, true> : cg_kernel<T, false>;
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ struct CgPlan {
 
 // Matrix-free: so that a number of products is enough whatever the device decides.
 constexpr int cg_most_restarts = 6;
-constexpr std::size_t cg_layout_bytes = 384, cg_scalar_bytes = 256;  // in shared memory
+constexpr std::size_t cg_layout_bytes = 512, cg_scalar_bytes = 256;  // in shared memory
 constexpr std::size_t cg_line(std::size_t bytes) { return (bytes + 127) / 128 * 128; }
 
 constexpr int cg_energies(const CgOptions& o) {

@@ -3,57 +3,78 @@
 // over Vectors, which say which entries a thread works on and how sums are formed:
 //
 //   begin(), end(), step()    the entries that a thread adds up; decide(sums, then) forms their sum, and one thread of
-//                             every block runs then(total), which alone may change the scalars
+//                             every block runs then(total), which alone may change the scalars; decide_rarely too
 //   own_begin(), own_end()    the entries of x and its like that a thread owns; decide_own(sums, then) forms the sum
 //                             over all blocks, and what they have written to x and its like is seen by all afterwards
 //   meet()                    waits for all blocks
+//
+// What an iteration does is compiled into every kernel, what happens between runs once for all kernels on the same
+// Vectors, which therefore lie, with the options, in shared memory.
 #pragma once
 #include "cuda/cg_sums.cuh"
 
 namespace pyasr::cuda {
 
 template <class T, class Vectors>
+PYASR_CALLED __device__ void between_runs(const Vectors& vectors);
+template <class T, class Vectors>
+PYASR_CALLED __device__ void look_back(const Vectors& vectors);
+
+template <class T, class Vectors>
 struct CgMethod {
-  const CgOptions& o;
   const Vectors& vectors;  // shared; the phases copy it, so that what a loop needs of it stays in registers
+  const CgOptions& o;      // shared
   CgScalars* s;            // shared
+
+  __device__ explicit CgMethod(const Vectors& in) : vectors(in), o(in.o), s(in.s) {}
 
   // What is needed next; call it again when that is there. All threads come, and get the same answer.
   __device__ CgNeeds next() {
     for (;;) {
       switch (s->phase) {
-        case CgPhase::starting:
-          start();
-          break;
-        case CgPhase::first:
-          first_residual();
-          break;
-        case CgPhase::iterating:  // a run begins
-          start_run();
-          if (s->phase == CgPhase::multiplied) return go();
-          break;
         case CgPhase::preconditioned:
           direction();
-          if (s->phase == CgPhase::multiplied) return go();
           break;
         case CgPhase::multiplied:
           advance();
-          if (s->phase == CgPhase::multiplied) return go();
-          break;
-        case CgPhase::ending:
-          end_run();
-          break;
-        case CgPhase::verifying:
-          verify();
-          break;
-        case CgPhase::refining:
-          refine();
           break;
         case CgPhase::over:
           return CgNeeds::done;
+        default:
+          between_runs<T>(vectors);
       }
+      if (s->phase == CgPhase::multiplied) step();
       if (s->needs != CgNeeds::nothing) return s->needs;
     }
+  }
+  // A phase outside of the iterations.
+  __device__ void rare() {
+    switch (s->phase) {
+      case CgPhase::starting:
+        return start();
+      case CgPhase::first:
+        return first_residual();
+      case CgPhase::iterating:
+        return start_run();
+      case CgPhase::ending:
+        return end_run();
+      case CgPhase::verifying:
+        return verify();
+      default:
+        return refine();
+    }
+  }
+  // Martens' rule, after an iteration.
+  __device__ void look() {
+    const Vectors v = vectors;
+    const double unit = s->unit;
+    CgSums m{};
+    for (int i = v.own_begin(); i < v.own_end(); i += v.step())
+      m.a += v.x[i] * (unit * static_cast<double>(v.r[i]) + v.b(i));
+    v.decide_own(m, [&](const CgSums& t) {
+      s->stopped = s->stopped || martens_stops(-0.5 * t.a);
+      go_on();
+    });
   }
 
  private:
@@ -105,13 +126,12 @@ struct CgMethod {
 
   // All threads.
   __device__ double residual(const Vectors& v, int i) { return v.residual(i) - o.damping * v.at_entry(i); }
-  __device__ CgNeeds go() {  // p = z + beta p
+  __device__ void step() {  // p = z + beta p
     const Vectors v = vectors;
     const double beta = s->beta;
 #pragma unroll 4
     for (int i = v.begin(); i < v.end(); i += v.step())
       v.p[i] = static_cast<T>(v.z(i) + beta * static_cast<double>(v.p[i]));
-    return CgNeeds::product;
   }
   __device__ bool round_x() {  // at = x as it is returned; whether that is finite
     const Vectors v = vectors;
@@ -130,7 +150,8 @@ struct CgMethod {
   template <class Load, class Then>
   __device__ void norm(Load load, Then then) {
     const Vectors v = vectors;
-    auto sum = [&](double scale) {
+    double scale = 1;
+    do {
       CgSums m{};
       for (int i = v.begin(); i < v.end(); i += v.step()) {
         double e = 0, product = 0;
@@ -138,16 +159,12 @@ struct CgMethod {
         m.a += scale * e * (scale * e);
         m.b += product;
       }
-      return m;
-    };
-    v.decide(sum(1), [&](const CgSums& t) {
-      s->scale = !finite(t.a) ? 0x1p-512 : t.a < v.n * 1e-280 ? 0x1p512 : 1;
-      if (s->scale == 1) then(sqrt(t.a), t.b);
-    });
-    if (s->scale != 1) {
-      const double scale = s->scale;
-      v.decide(sum(scale), [&](const CgSums& t) { then(sqrt(t.a) / scale, t.b); });
-    }
+      v.decide_rarely(m, [&](const CgSums& t) {
+        s->scale = scale != 1 || (finite(t.a) && !(t.a < v.n * 1e-280)) ? 1 : finite(t.a) ? 0x1p512 : 0x1p-512;
+        if (s->scale == 1) then(sqrt(t.a) / scale, t.b);
+      });
+      scale = s->scale;
+    } while (scale != 1);
   }
   template <class Then>
   __device__ void measure(Then then) {  // |b - A at| and at.(b - A at + b)
@@ -202,7 +219,7 @@ struct CgMethod {
       m.a += static_cast<double>(r) * static_cast<double>(r);
     }
     copy(v.low, v.x);
-    v.decide(m, [&](const CgSums& t) {
+    v.decide_rarely(m, [&](const CgSums& t) {
       s->rr = s->low_rr = t.a;
       s->rz = 1;
       s->length_in_m = 0;
@@ -230,11 +247,12 @@ struct CgMethod {
   __device__ void advance() {
     const Vectors v = vectors;
     const auto* const fresh = v.now();
+    const double damping = o.damping;
     CgSums m{};
 #pragma unroll 4
     for (int i = v.begin(); i < v.end(); i += v.step()) {
       const double p = static_cast<double>(v.p[i]);
-      const double q = static_cast<double>(v.keep(i, static_cast<T>(v.product(fresh, i) + o.damping * p)));
+      const double q = static_cast<double>(v.keep(i, static_cast<T>(v.product(fresh, i) + damping * p)));
       m.a += p * q;
       m.b += p * p;
       m.top = fabs(q) > m.top ? fabs(q) : m.top;
@@ -271,14 +289,7 @@ struct CgMethod {
       if (!o.martens) go_on();
     });
     if (s->lower) copy(v.low, v.x);
-    if (!o.martens || s->phase == CgPhase::ending) return;
-    m = {};
-    for (int i = v.own_begin(); i < v.own_end(); i += v.step())
-      m.a += v.x[i] * (s->unit * static_cast<double>(v.r[i]) + v.b(i));
-    v.decide_own(m, [&](const CgSums& t) {
-      s->stopped = s->stopped || martens_stops(-0.5 * t.a);
-      go_on();
-    });
+    if (o.martens && s->phase != CgPhase::ending) look_back<T>(vectors);
   }
 
   // The run is over: asks for the residual of the x that would be returned, where it is to be verified.
@@ -347,5 +358,14 @@ struct CgMethod {
     });
   }
 };
+
+template <class T, class Vectors>
+PYASR_CALLED __device__ void between_runs(const Vectors& vectors) {
+  CgMethod<T, Vectors>(vectors).rare();
+}
+template <class T, class Vectors>
+PYASR_CALLED __device__ void look_back(const Vectors& vectors) {
+  CgMethod<T, Vectors>(vectors).look();
+}
 
 }  // namespace pyasr::cuda

@@ -18,7 +18,7 @@ struct Distributed {
   const T* b_;
   CgSums* sums;  // shared
   CgScalars* s;  // shared
-  double damping;
+  CgOptions o;
   int blocks, room, n, own, own_count;
   bool answer_is_double, x0_is_double, guessed, preconditioned, rounds, refines, limited;
 
@@ -33,6 +33,10 @@ struct Distributed {
   template <class Then>
   __device__ void decide(const CgSums& m, Then then) const {
     decide_in_grid(m, sums, s, slots, blocks, [] { PYASR_SYNC_GRID(1531); }, then);
+  }
+  template <class Then>
+  __device__ void decide_rarely(const CgSums& m, Then then) const {
+    decide(m, then);
   }
   template <class Then>
   __device__ void decide_own(const CgSums& m, Then then) const {
@@ -52,22 +56,19 @@ struct Distributed {
   }
   __device__ T keep(int, T value) const { return value; }
   __device__ T kept(const void* from, int i) const {
-    return static_cast<T>(product(from, i) + damping * static_cast<double>(p[i]));
+    return static_cast<T>(product(from, i) + o.damping * static_cast<double>(p[i]));
   }
 };
 
+// One thread says where everything lies.
 template <class T>
-__global__ void __launch_bounds__(cg_step_threads, 2)
-    cg_step_kernel(CgStepArgs<T> a, CgStepPlan plan, unsigned char* workspace) {
-  PYASR_SHARED(CgScalars, s, 1);
-  PYASR_SHARED(CgSums, sums, cg_step_threads / 32);
-  auto* const kept = reinterpret_cast<CgScalars*>(workspace);
+__device__ void lay_out(Distributed<T>& v, const CgStepArgs<T>& a, const CgStepPlan& plan, unsigned char* workspace,
+                        CgSums* sums, CgScalars* s) {
   auto take = [&, from = workspace + cg_scalar_bytes](std::size_t bytes) mutable {
     unsigned char* const p = from;
     from += bytes;
     return p;
   };
-  Distributed<T> v{};
   v.x = reinterpret_cast<double*>(take(plan.wide));
   v.low = reinterpret_cast<double*>(take(plan.wide));
   v.best = reinterpret_cast<double*>(take(plan.wide));
@@ -86,20 +87,34 @@ __global__ void __launch_bounds__(cg_step_threads, 2)
   v.b_ = a.b;
   v.sums = sums;
   v.s = s;
-  v.damping = a.options.damping;
+  v.o = a.options;
   v.blocks = plan.blocks;
   v.room = plan.energies;
   v.n = a.n;
   v.own = static_cast<int>(blockIdx.x) * plan.rows;
   v.own_count = (v.own + plan.rows < a.n ? v.own + plan.rows : a.n) - v.own;
+  v.preconditioned = v.refines = false;
   v.rounds = sizeof(T) == 4;
   v.limited = true;
-  if (threadIdx.x == 0) *s = a.answer ? *kept : CgScalars{};
+}
+
+template <class T>
+__global__ void __launch_bounds__(cg_step_threads, 2)
+    cg_step_kernel(CgStepArgs<T> a, CgStepPlan plan, unsigned char* workspace) {
+  PYASR_SHARED(Distributed<T>, vectors, 1);
+  PYASR_SHARED(CgScalars, s, 1);
+  PYASR_SHARED(CgSums, sums, cg_step_threads / 32);
+  auto* const kept = reinterpret_cast<CgScalars*>(workspace);
+  if (threadIdx.x == 0) {
+    lay_out(*vectors, a, plan, workspace, sums, s);
+    *s = a.answer ? *kept : CgScalars{};
+  }
   PYASR_SYNC_BLOCK(1532);
   if (s->phase == CgPhase::over) return;
+  const Distributed<T> v = *vectors;
   if (s->needs == CgNeeds::residual && a.answer)
     for (int i = v.begin(); i < v.end(); i += v.step()) v.res[i] = v.b(i) - v.load(a.answer, a.answer_is_double, i);
-  const CgNeeds needs = CgMethod<T, Distributed<T>>{a.options, v, s}.next();
+  const CgNeeds needs = CgMethod<T, Distributed<T>>(*vectors).next();
   for (int i = v.begin(); i < v.end(); i += v.step()) {
     a.v[i] = needs == CgNeeds::product ? v.p[i] : static_cast<T>(v.at[i]);
     if (needs == CgNeeds::done) a.x[i] = static_cast<T>(v.best[i]);

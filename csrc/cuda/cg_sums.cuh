@@ -34,9 +34,8 @@ __device__ constexpr double rounding() {
   return sizeof(T) == 4 ? 0x1p-23 : 0x1p-52;
 }
 
-// The sum over the block by a fixed tree; one thread runs then(total), and all see what it did.
-template <class Then>
-__device__ void decide_in_block(CgSums m, CgSums* part /* shared [warps] */, Then then) {
+// The sum over the block by a fixed tree, which its first thread has.
+__device__ inline CgSums sum_of_block(CgSums m, CgSums* part /* shared [warps] */) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int warps = static_cast<int>(blockDim.x) / 32;
 #pragma unroll
@@ -49,8 +48,16 @@ __device__ void decide_in_block(CgSums m, CgSums* part /* shared [warps] */, The
 #pragma unroll
     for (int d = 8; d > 0; d /= 2)
       m = plus(m, {dev::shuffle_xor(m.a, d), dev::shuffle_xor(m.b, d), dev::shuffle_xor(m.top, d)});
-    if (lane == 0) then(m);
   }
+  return m;
+}
+PYASR_CALLED __device__ inline CgSums called_sum_of_block(CgSums m, CgSums* part) { return sum_of_block(m, part); }
+
+// One thread runs then(sum over the block), and all see what it did. In an iteration the sum is inlined.
+template <bool Inlined, class Then>
+__device__ void decide_in_block(const CgSums& m, CgSums* part, Then then) {
+  const CgSums sum = Inlined ? sum_of_block(m, part) : called_sum_of_block(m, part);
+  if (threadIdx.x == 0) then(sum);
   PYASR_SYNC_BLOCK(1502);
 }
 
@@ -58,7 +65,7 @@ __device__ void decide_in_block(CgSums m, CgSums* part /* shared [warps] */, The
 template <class Meet, class Then>
 __device__ void decide_in_grid(const CgSums& mine, CgSums* part, CgScalars* s, double* slots, int blocks, Meet meet,
                                Then then) {
-  decide_in_block(mine, part, [&](const CgSums& t) {
+  decide_in_block<false>(mine, part, [&](const CgSums& t) {
     s->turn ^= 1;
     double* const slot = slots + 3 * (s->turn * blocks + static_cast<int>(blockIdx.x));
     dev::store_cg(slot, t.a);
@@ -71,7 +78,7 @@ __device__ void decide_in_grid(const CgSums& mine, CgSums* part, CgScalars* s, d
     const double* const slot = slots + 3 * (s->turn * blocks + k);
     m = plus(m, {dev::load_cg(slot), dev::load_cg(slot + 1), dev::load_cg(slot + 2)});
   }
-  decide_in_block(m, part, then);
+  decide_in_block<false>(m, part, then);
 }
 
 }  // namespace pyasr::cuda

@@ -33,6 +33,10 @@
 #define PYASR_GROUP_ARRIVE(id, counter) ::pyasr::cuda::group_arrive(counter)
 #define PYASR_GROUP_WAIT(id, counter, value) ::pyasr::cuda::group_wait(counter, value)
 
+// A device function that is compiled once for all kernels of its source and called, for what is rare in a launch: nvcc
+// takes as long as its kernels have instructions. What it gets by reference is in shared or global memory, not in a
+// kernel's arguments, of which it would make a copy.
+#define PYASR_CALLED __noinline__
 #define PYASR_SHARED(type, name, count) __shared__ type name[count]
 // The shared memory whose size the launch gives, in bytes. Aligned to 128.
 #define PYASR_DYNAMIC_SHARED(type, name)                                 \

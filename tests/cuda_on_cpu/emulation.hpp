@@ -22,6 +22,7 @@
 #define __constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define PYASR_CALLED __attribute__((noinline))
 #define threadIdx (::emulation::current->thread)
 #define blockIdx (::emulation::current->block->index)
 #define blockDim (::emulation::block_size)

@@ -52,6 +52,21 @@ def short(name):
     return name
 
 
+def entries(text):
+    """What ptxas says of each kernel and of what it calls: (name, architecture, text)."""
+    parts = re.split(r"Compiling entry function '(\w+)' for 'sm_(\d+)'", text)
+    plain = subprocess.run(["c++filt", *parts[1::3]], capture_output=True, text=True, check=True).stdout.splitlines()
+    return zip(map(short, plain), map(int, parts[2::3]), parts[3::3], strict=True)
+
+
+def numbers(text):
+    """(registers, static shared memory, stack, spilled); the last two with what the kernel calls."""
+    registers, shared = re.search(r"Used (\d+) registers", text), re.search(r"(\d+) bytes smem", text)
+    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", text)
+    stack, spilled = max(int(f[0]) for f in frames), sum(int(f[1]) + int(f[2]) for f in frames)
+    return int(registers[1]), int(shared[1]) if shared else 0, stack, spilled
+
+
 def measure(family):
     """kernel -> architecture -> (registers, static shared memory, stack, spilled)."""
     codes = [f for a in ARCHITECTURES for f in ("-gencode", f"arch=compute_{a},code=sm_{a}")]
@@ -71,19 +86,9 @@ def measure(family):
         )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    entries = re.findall(
-        r"Compiling entry function '(\w+)' for 'sm_(\d+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill "
-        r"loads\n.*?Used (\d+) registers([^\n]*)",
-        done.stdout + done.stderr,
-        re.DOTALL,
-    )
-    names = [e[0] for e in entries]
-    plain = subprocess.run(["c++filt", *names], capture_output=True, text=True, check=True).stdout.splitlines()
     found: dict[str, dict[int, tuple[int, ...]]] = {}
-    for name, (_, architecture, stack, stores, loads, registers, rest) in zip(plain, entries, strict=True):
-        shared = re.search(r"(\d+) bytes smem", rest)
-        numbers = (int(registers), int(shared[1]) if shared else 0, int(stack), int(stores) + int(loads))
-        found.setdefault(short(name), {})[int(architecture)] = numbers
+    for name, architecture, rest in entries(done.stdout + done.stderr):
+        found.setdefault(name, {})[architecture] = numbers(rest)
     return found
 
 

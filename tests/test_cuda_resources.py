@@ -28,3 +28,12 @@ def test_a_spill_is_named():
 def test_names_are_short():
     name = "void pyasr::cuda::(anonymous namespace)::step<float, (pyasr::Clip)1>(pyasr::Args<float>, void (*)(int))"
     assert RESOURCES["short"](name) == "step<float, (Clip)1>"
+
+
+def test_what_a_kernel_calls_counts():
+    frame = "Function properties for {}\n    {} bytes stack frame, {} bytes spill stores, {} bytes spill loads\n"
+    text = "Compiling entry function '_Z1kv' for 'sm_90'\n" + frame.format("_Z1kv", 0, 0, 0) + "Used 40 registers\n"
+    text += frame.format("_Z6calledv", 16, 4, 8)
+    ((name, architecture, rest),) = RESOURCES["entries"](text)
+    assert (name, architecture) == ("k", 90)
+    assert RESOURCES["numbers"](rest) == (40, 0, 16, 12)

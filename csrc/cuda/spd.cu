@@ -17,7 +17,54 @@ namespace {
 
 constexpr int N = spd_panel;
 
-template <class T, bool Grid, bool OnChip>
+template <class T, bool OnChip>
+__device__ T get(const T* p) {  // what another block may have written
+  return OnChip ? *p : dev::load_cg(p);
+}
+
+// Both are a row per thread in registers, unrolled altogether: one copy for all kernels.
+
+// Warp 0 makes of the panel's diagonal block its factor, and of `inverse` that of its diagonal; 0, or the order of the
+// first minor of the block that is not positive and finite.
+template <class T>
+PYASR_CALLED __device__ int factorize(T* factor /* shared [N, N + 1] */, T* inverse /* shared [N] */) {
+  const int thread = static_cast<int>(threadIdx.x);
+  T row[N];
+  int bad = 0;
+#pragma unroll
+  for (int j = 0; j < N; ++j) row[j] = factor[thread * (N + 1) + j];
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    const T pivot = dev::shuffle(row[j], j);
+    if (!bad && !(pivot > 0 && pivot - pivot == 0)) bad = j + 1;
+    const T root = sqrt(pivot), scale = 1 / root, l = thread == j ? root : row[j] * scale;
+    row[j] = thread < j ? T{0} : l;
+    if (thread == j) inverse[j] = scale;
+#pragma unroll
+    for (int m = j + 1; m < N; ++m) row[m] -= l * dev::shuffle(l, m);
+  }
+#pragma unroll
+  for (int j = 0; j < N; ++j) factor[thread * (N + 1) + j] = row[j];
+  return bad;
+}
+
+// l = a / L' for one row of the panel.
+template <class T, bool OnChip>
+PYASR_CALLED __device__ void solve_row(T* row, const T* factor, const T* inverse) {
+  T l[N];
+#pragma unroll
+  for (int j = 0; j < N; ++j) l[j] = get<T, OnChip>(row + j);
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    l[j] *= inverse[j];
+#pragma unroll
+    for (int m = j + 1; m < N; ++m) l[m] -= l[j] * factor[m * (N + 1) + j];
+  }
+#pragma unroll
+  for (int j = 0; j < N; ++j) row[j] = l[j];
+}
+
+template <class T, bool OnChip>
 struct Cholesky {
   const SpdPlan& plan;
   T* w;        // [padded + 1, stride] the copy; the last row is b, then y, then x
@@ -28,12 +75,11 @@ struct Cholesky {
   int* minor;  // shared
   int thread, block;
 
-  __device__ T get(const T* p) const { return OnChip ? *p : dev::load_cg(p); }
   __device__ T* at(int i, int j) const {
     return w + static_cast<std::size_t>(i) * static_cast<std::size_t>(plan.stride) + j;
   }
   __device__ void meet() const {
-    if constexpr (Grid)
+    if (plan.blocks > 1)
       PYASR_SYNC_GRID(1601);
     else
       PYASR_SYNC_BLOCK(1602);
@@ -52,42 +98,22 @@ struct Cholesky {
     meet();
   }
 
-  // Warp 0: a row per lane.
+  // The panel's diagonal block, by all threads of this block; then warp 0 factorizes it.
   __device__ void factorize_diagonal(int k0) const {
-    T row[N];
-    int bad = 0;
-#pragma unroll
-    for (int j = 0; j < N; ++j) row[j] = get(at(k0 + thread, k0 + j));
-#pragma unroll
-    for (int j = 0; j < N; ++j) {
-      const T pivot = dev::shuffle(row[j], j);
-      if (!bad && !(pivot > 0 && pivot - pivot == 0)) bad = k0 + j + 1;
-      const T root = sqrt(pivot), l = thread == j ? root : row[j] / root;
-      row[j] = thread < j ? T{0} : l;
-      if (thread == j) inverse[j] = 1 / root;
-#pragma unroll
-      for (int m = j + 1; m < N; ++m) row[m] -= l * dev::shuffle(l, m);
+    for (int e = thread; e < N * N; e += static_cast<int>(blockDim.x))
+      factor[e / N * (N + 1) + e % N] = get<T, OnChip>(at(k0 + e / N, k0 + e % N));
+    PYASR_SYNC_BLOCK(1609);
+    if (thread < 32) {
+      const int bad = factorize(factor, inverse);
+      if (thread == 0 && bad) *minor = k0 + bad;
     }
-#pragma unroll
-    for (int j = 0; j < N; ++j) factor[thread * (N + 1) + j] = row[j];
-    if (thread == 0 && bad) *minor = bad;
+    PYASR_SYNC_BLOCK(1607);
   }
 
   __device__ void solve_rows(int k0) const {
     const int all = plan.blocks * static_cast<int>(blockDim.x);
-    for (int i = k0 + N + block * static_cast<int>(blockDim.x) + thread; i <= plan.padded; i += all) {
-      T l[N];
-#pragma unroll
-      for (int j = 0; j < N; ++j) l[j] = get(at(i, k0 + j));
-#pragma unroll
-      for (int j = 0; j < N; ++j) {
-        l[j] *= inverse[j];
-#pragma unroll
-        for (int m = j + 1; m < N; ++m) l[m] -= l[j] * factor[m * (N + 1) + j];
-      }
-#pragma unroll
-      for (int j = 0; j < N; ++j) *at(i, k0 + j) = l[j];
-    }
+    for (int i = k0 + N + block * static_cast<int>(blockDim.x) + thread; i <= plan.padded; i += all)
+      solve_row<T, OnChip>(at(i, k0), factor, inverse);
   }
 
   // For substitute(), when no block reads what lay there any more.
@@ -111,7 +137,7 @@ struct Cholesky {
     for (int k = 0; k < 8; ++k)
       if (k < count) {
         T* const to = at(i0 + k, j0 + thread % 32);
-        *to = get(to) - sum[k];
+        *to = get<T, OnChip>(to) - sum[k];
       }
   }
 
@@ -130,7 +156,7 @@ struct Cholesky {
       } else {
         for (int e = thread; e < 2 * N * N; e += static_cast<int>(blockDim.x)) {
           const int r = e / N % N, i = (e < N * N ? i0 : j0) + r;
-          tiles[e / N * (N + 1) + e % N] = i <= plan.padded ? get(at(i, k0 + e % N)) : T{0};
+          tiles[e / N * (N + 1) + e % N] = i <= plan.padded ? get<T, OnChip>(at(i, k0 + e % N)) : T{0};
         }
         PYASR_SYNC_BLOCK(1603);
         if (count > 0) subtract(tiles + part * (N + 1), tiles + (N + lane) * (N + 1), N + 1, i0 + part, j0, count);
@@ -143,9 +169,9 @@ struct Cholesky {
   __device__ void substitute() const {
     for (int k0 = plan.padded - N; k0 >= 0; k0 -= N) {
       if (thread < 32) {
-        T y = get(at(plan.padded, k0 + thread));
+        T y = get<T, OnChip>(at(plan.padded, k0 + thread));
         for (int m = N - 1; m >= 0; --m) {
-          const T l = get(at(k0 + m, k0 + thread)), x = dev::shuffle(y / l, m);  // of lane m: y_m / l_mm
+          const T l = get<T, OnChip>(at(k0 + m, k0 + thread)), x = dev::shuffle(y / l, m);  // of lane m: y_m / l_mm
           y = thread == m ? x : thread < m ? y - l * x : y;
         }
         tail[thread] = y;
@@ -153,9 +179,9 @@ struct Cholesky {
       }
       PYASR_SYNC_BLOCK(1605);
       for (int j = thread; j < k0; j += static_cast<int>(blockDim.x)) {
-        T y = get(at(plan.padded, j));
+        T y = get<T, OnChip>(at(plan.padded, j));
 #pragma unroll 8
-        for (int m = 0; m < N; ++m) y -= get(at(k0 + m, j)) * tail[m];
+        for (int m = 0; m < N; ++m) y -= get<T, OnChip>(at(k0 + m, j)) * tail[m];
         *at(plan.padded, j) = y;
       }
       PYASR_SYNC_BLOCK(1606);
@@ -165,8 +191,7 @@ struct Cholesky {
   __device__ void solve(const T* A, const T* b, int n, T* x, std::int64_t* order) const {
     copy(A, b, n);
     for (int k0 = 0; k0 < plan.padded; k0 += N) {
-      if (thread < 32) factorize_diagonal(k0);
-      PYASR_SYNC_BLOCK(1607);
+      factorize_diagonal(k0);
       if (*minor) break;
       solve_rows(k0);
       meet();
@@ -178,7 +203,7 @@ struct Cholesky {
     const bool failed = *minor != 0;
     if (!failed) substitute();
     for (int j = thread; j < n; j += static_cast<int>(blockDim.x)) {
-      const T v = get(at(plan.padded, j));
+      const T v = get<T, OnChip>(at(plan.padded, j));
       x[j] = failed ? sqrt(T{-1}) : v;
     }
     if (thread == 0) *order = *minor;
@@ -186,7 +211,7 @@ struct Cholesky {
 };
 
 // The systems from `first` on, each block its own; a grid solves one.
-template <class T, bool Grid, bool OnChip>
+template <class T, bool OnChip>
 __global__ void __launch_bounds__(OnChip ? spd_most_threads : spd_memory_threads, OnChip           ? 1
                                                                                   : sizeof(T) == 8 ? 2
                                                                                                    : 4)
@@ -194,31 +219,30 @@ __global__ void __launch_bounds__(OnChip ? spd_most_threads : spd_memory_threads
   PYASR_DYNAMIC_SHARED(T, shared);
   PYASR_SHARED(int, minor, 1);
   const int systems = static_cast<int>(a.B), n = static_cast<int>(a.n);
-  const int groups = Grid ? systems : static_cast<int>(gridDim.x), group = Grid ? 0 : static_cast<int>(blockIdx.x);
+  const bool alone = plan.blocks == 1;
+  const int groups = alone ? static_cast<int>(gridDim.x) : systems, group = alone ? static_cast<int>(blockIdx.x) : 0;
   T* const rest = shared + N * (N + 1) + 2 * N;
   T* const w = OnChip ? rest : workspace + static_cast<std::size_t>(group) * (plan.workspace_bytes / sizeof(T));
-  const Cholesky<T, Grid, OnChip> cholesky{plan,
-                                           w,
-                                           shared,
-                                           shared + N * (N + 1),
-                                           shared + N * (N + 1) + N,
-                                           rest,
-                                           minor,
-                                           static_cast<int>(threadIdx.x),
-                                           Grid ? static_cast<int>(blockIdx.x) : 0};
+  const Cholesky<T, OnChip> cholesky{plan,
+                                     w,
+                                     shared,
+                                     shared + N * (N + 1),
+                                     shared + N * (N + 1) + N,
+                                     rest,
+                                     minor,
+                                     static_cast<int>(threadIdx.x),
+                                     alone ? 0 : static_cast<int>(blockIdx.x)};
   for (int k = first + group; k < systems; k += groups) {
     const auto i = static_cast<std::size_t>(k);
     cholesky.solve(a.A + i * a.n * a.n, a.b + i * a.n, n, a.x + i * a.n, a.minor + i);
-    if constexpr (!Grid) PYASR_SYNC_BLOCK(1608);  // the copy may be written again
-    if (Grid) return;
+    if (!alone) return;
+    PYASR_SYNC_BLOCK(1608);  // the copy may be written again
   }
 }
 
 template <class T>
 auto kernel_of(const SpdPlan& p) {
-  return p.on_chip      ? spd_kernel<T, false, true>
-         : p.blocks > 1 ? spd_kernel<T, true, false>
-                        : spd_kernel<T, false, false>;
+  return p.on_chip ? spd_kernel<T, true> : spd_kernel<T, false>;
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-"""spd_solve on a device: one launch, after which a system that is not positive definite has a solution of NaN."""
+"""spd_solve on a device: one launch, which leaves NaN where a system is not positive definite and the order of its minor."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pyasr.ops._door import FLOATS
 def spd_solve(
     device: Device, A: Any, b: Any, *, method: str = "auto", rtol: float | None = None, threads: int | None = None
 ) -> Any:
-    """x [B,P] or [P]. "auto" is Cholesky: nothing waits for the device, and where A is not positive definite x is NaN. "cg" waits
-    for its outcome and raises as the other columns do."""
+    """x [B,P] or [P]. Both "auto" and "cholesky" factorize. "auto" waits for nothing: x is NaN in the systems that are not
+    positive definite, and in no other. "cholesky" and "cg" wait for their outcome and raise as the other columns do."""
     door = CudaDoor(device, "spd_solve")
     A, b = door.view("A", A), door.view("b", b)
     batched = isinstance(A, DeviceArray) and A.ndim == 3
@@ -53,4 +53,16 @@ def spd_solve(
         A=A.address, b=b.address, x=device.address(x), minor=device.address(minor), workspace=device.address(workspace),
         stream=stream, **size,
     )  # fmt: skip
+    if method == "cholesky":
+        refuse_minors(door, device.host(minor), batched)
     return x
+
+
+def refuse_minors(door: CudaDoor, minor: np.ndarray, batched: bool) -> None:
+    """Raises for the first system with a leading minor, by its order, that is not positive and finite."""
+    if (failed := np.flatnonzero(minor)).size:
+        where = f" in system {failed[0]}" if batched else ""
+        order = minor[failed[0]]
+        door.value_error(
+            f"A must be positive definite, got a leading minor of order {order} that is not positive and finite{where}"
+        )

@@ -147,17 +147,31 @@ def test_plans(emulated):
     def plan(n, systems=1, blocks=132, shared=227 << 10):
         return native.cg_plan(n, False, options, systems, blocks, shared)
 
-    for n, blocks, resident in (
-        (200, 1, True),
-        (1024, 128, True),
-        (2500, 132, True),
-        (2521, 132, False),
-        (8192, 132, False),
-    ):
-        p = plan(n)
-        assert (p["blocks"], p["resident"]) == (blocks, resident), n
-        assert p["on_chip"]
-        assert p["blocks"] * p["rows"] >= n
-        assert p["shared_bytes"] <= 227 << 10
+    # n: blocks, the rows of each, and how many of these it keeps; 0 where a triangle is read instead
+    for device, wanted in {
+        (132, 227 << 10): {  # sm_90
+            236: (1, 236, 236),
+            237: (60, 4, 4),
+            1024: (128, 8, 8),
+            2508: (132, 19, 19),
+            2509: (126, 20, 19),
+            2700: (129, 21, 18),
+            3432: (132, 26, 13),
+            3433: (132, 27, 0),
+            8192: (132, 63, 0),
+        },
+        (108, 163 << 10): {  # sm_80
+            1024: (103, 10, 10),
+            1944: (108, 18, 18),
+            2592: (108, 24, 12),
+            2593: (108, 25, 0),
+        },
+    }.items():
+        for n, (blocks, rows, kept) in wanted.items():
+            p = plan(n, 1, *device)
+            assert (p["blocks"], p["rows"], p["kept"], p["resident"]) == (blocks, rows, kept, kept > 0), n
+            assert p["on_chip"]
+            assert p["blocks"] * p["rows"] >= n
+            assert p["shared_bytes"] <= device[1]
     assert plan(1000, systems=200)["blocks"] == 1
     assert not plan(40000)["on_chip"]

@@ -93,8 +93,8 @@ PYASR_CUDA_FAMILY(cg) {
       [](int n, bool is_double, const cuda::CgOptions& o, int systems, int blocks, std::size_t shared) {
         const auto p = cuda::plan_cg(n, is_double ? 8 : 4, o, systems, blocks, shared);
         return py::dict("blocks"_a = p.blocks, "threads"_a = p.threads, "rows"_a = p.rows, "panels"_a = p.panels,
-                        "resident"_a = p.resident, "on_chip"_a = p.on_chip, "shared_bytes"_a = p.shared_bytes,
-                        "workspace_bytes"_a = p.workspace_bytes);
+                        "resident"_a = p.resident, "kept"_a = p.kept, "on_chip"_a = p.on_chip,
+                        "shared_bytes"_a = p.shared_bytes, "workspace_bytes"_a = p.workspace_bytes);
       },
       "n"_a, "is_double"_a, "options"_a, "systems"_a, "blocks"_a, "shared"_a,
       "The launch on a device that runs so many blocks.");

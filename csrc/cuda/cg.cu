@@ -7,11 +7,11 @@
 // would save one sum of a block and would need products to confirm a curvature that has lost its digits; here it is
 // exact.
 //
-// Bytes of an iteration: on chip, A from shared memory (n^2/blocks entries per block) and 2 n entries through L2.
-// Otherwise n^2/2 entries from memory, blocks n entries of partial sums to L2 and back, and a second meeting. 2 n^2
-// flops each. Not yet measured on a GPU. Predicted on an H200 (132 blocks, 4.3 TB/s): n = 1024, 32 KB of A per
-// block, 3.2 us (meeting 1.4, A p through L2 0.7, product 0.4, two sums 0.7); n = 8192, 134 MB, 31 us to read and 5 us
-// beside it; less by what is still in L2 from the last iteration.
+// Bytes of an iteration: on chip, A from shared memory (n^2/blocks entries per block) and 2 n entries through L2, and
+// the rows that do not fit there from L2. Otherwise n^2/2 entries from memory, blocks n entries of partial sums to L2
+// and back, and a second meeting. 2 n^2 flops each. Not yet measured on a GPU. Predicted on an H200 (132 blocks, 4.3
+// TB/s): n = 1024, 32 KB of A per block, 3.2 us (meeting 1.4, A p through L2 0.7, product 0.4, two sums 0.7); n = 8192,
+// 134 MB, 31 us to read and 5 us beside it; less by what is still in L2 from the last iteration.
 #include "cuda/cg.hpp"
 #include "cuda/cg_method.cuh"
 #include "cuda/cg_products.cuh"
@@ -82,7 +82,8 @@ struct Layout {
   CgPlan plan;
   CgTriangle<T> A;
   const T* M;
-  T* rows;        // shared [rows of the block, n padded]
+  T* rows;        // shared [rows of the block that it keeps, n padded]
+  T* rest;        // global [the others, n padded]
   double* part;   // of the products
   double* wide;   // global, this block's copy of at
   double* slabs;  // global, for every block
@@ -116,6 +117,7 @@ __device__ void lay_out(Layout<T>& to, const CgArgs<T>& a, const CgPlan& plan, i
   v.energies = reinterpret_cast<double*>(take(workspace, plan.history));
   to.wide = wide(blocks) + block * (plan.wide / sizeof(double));
   to.slabs = wide(plan.resident ? 0 : blocks);
+  to.rest = reinterpret_cast<T*>(take(workspace, blocks * plan.rest) + block * plan.rest);
   v.s = reinterpret_cast<CgScalars*>(take(shared, cg_scalar_bytes));
   v.sums = reinterpret_cast<CgSums*>(take(shared, plan.sums));
   unsigned char* own = plan.on_chip ? shared : workspace + block * (plan.parts + plan.vectors);
@@ -159,7 +161,8 @@ __device__ void product(const Layout<T>& at, const CgPlan& plan, const V* of, V*
   const Replicated<T>& v = at.v;
   V* const part = reinterpret_cast<V*>(at.part);
   if constexpr (Resident)
-    rows_product<T, V, true>(at.rows, static_cast<std::size_t>(plan.padded), v.own_count, plan.padded, of, part, f);
+    rows_product<T, true>(at.rows, plan.kept, at.rest, static_cast<std::size_t>(plan.padded), v.own_count, plan.padded,
+                          of, part, f);
   else
     half_product<T, V>(
         at.A, plan, v.s->iterations % 2 != 0, of, y, part, reinterpret_cast<V*>(at.slabs), plan.wide / sizeof(V),
@@ -178,11 +181,11 @@ PYASR_CALLED __device__ void fill(const Layout<T>& at) {
   }
   if (!at.plan.resident) return;
   const CgTriangle<T> A = at.A;
-  T* const rows = at.rows;
-  for (int i = 0; i < v.own_count; ++i)
-    for (int j = v.begin(); j < padded; j += v.step())
-      rows[static_cast<std::size_t>(i) * static_cast<std::size_t>(padded) + static_cast<std::size_t>(j)] =
-          j < v.n ? A.entry(v.own + i, j) : T{};
+  for (int i = 0; i < v.own_count; ++i) {
+    const int kept = at.plan.kept, k = i < kept ? i : i - kept;
+    T* const row = (i < kept ? at.rows : at.rest) + static_cast<std::size_t>(k) * static_cast<std::size_t>(padded);
+    for (int j = v.begin(); j < padded; j += v.step()) row[j] = j < v.n ? A.entry(v.own + i, j) : T{};
+  }
 }
 
 template <class T>
@@ -276,7 +279,7 @@ struct Dense {
     const auto n = static_cast<std::size_t>(v.n);
     auto f = [&](int i, T sum) { dev::store_cg(v.z_ + v.own + i, sum); };
     const T* const rows = at.M + static_cast<std::size_t>(v.own) * n;
-    rows_product<T, T, false>(rows, n, v.own_count, v.n, v.r, reinterpret_cast<T*>(at.part), f);
+    rows_product<T, false>(rows, v.own_count, rows, n, v.own_count, v.n, v.r, reinterpret_cast<T*>(at.part), f);
     v.meet();
   }
 };

@@ -41,13 +41,15 @@ struct CgPlan {
   int blocks;                        // that solve one system; with one, every block of the grid has a system of its own
   int threads;                       // of a block
   int rows;                          // of A that a block owns; of the last block fewer
+  int kept;                          // of these in its shared memory, where A is resident
   int panels;                        // of four rows that a block multiplies, where A is not resident
   int padded;                        // n, up to a multiple of 4
   int energies;                      // that Martens' rule looks back on
-  bool resident;                     // the block's rows of A stay in shared memory
+  bool resident;                     // the block multiplies by its rows of A, not by panels of a triangle in memory
   bool on_chip;                      // so do r, p and A p, and the products' partial sums
   std::size_t wide, narrow;          // a vector of doubles, one of T
   std::size_t sums, parts, vectors;  // of a block: partial sums of its warps, those of its products, its r, p and A p
+  std::size_t rest;                  // of a block: its rows that are not kept
   std::size_t slots, history;        // of a system: the sums of its blocks, its energies
   std::size_t shared_bytes;          // of a block
   std::size_t workspace_bytes;       // of one system under way
@@ -74,6 +76,12 @@ constexpr int cg_threads(int n, std::size_t entry, bool resident) {
   return threads < cg_most(entry, resident) ? threads : cg_most(entry, resident);
 }
 
+// Partial sums of so many rows: four rows at a time, each by a warp or by several.
+constexpr int cg_parts(int rows, int threads) {
+  const int whole = (rows + 3) / 4 * 4;
+  return whole > threads / 8 ? whole : threads / 8;
+}
+
 constexpr CgPlan plan_cg_with(int n, std::size_t entry, const CgOptions& o, int blocks, std::size_t shared,
                               bool resident) {
   CgPlan p{};
@@ -86,8 +94,8 @@ constexpr CgPlan plan_cg_with(int n, std::size_t entry, const CgOptions& o, int 
   p.padded = 4 * panels;
   p.energies = cg_energies(o);
   p.resident = resident;
-  int parts = (p.rows + 3) / 4 * 4;
-  if (parts < p.threads) parts = p.threads;
+  int parts = cg_parts(p.rows, p.threads) + 2 * cg_parts(0, p.threads);  // of what is kept and of the rest
+  if (!resident && parts < p.threads) parts = p.threads;
   if (!resident && parts < 4 * p.panels * warps) parts = 4 * p.panels * warps;
   p.wide = cg_line(static_cast<std::size_t>(p.padded) * sizeof(double));
   p.narrow = cg_line(static_cast<std::size_t>(p.padded) * entry);
@@ -97,25 +105,28 @@ constexpr CgPlan plan_cg_with(int n, std::size_t entry, const CgOptions& o, int 
   p.slots = cg_line(6 * sizeof(double) * static_cast<std::size_t>(p.blocks));
   p.history = cg_line(sizeof(double) * static_cast<std::size_t>(p.energies));
 
-  const std::size_t matrix =
-      resident ? static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.padded) * entry : 0;
-  const std::size_t least = cg_layout_bytes + cg_scalar_bytes + p.sums, most = least + p.parts + p.vectors + matrix;
+  const std::size_t row = static_cast<std::size_t>(p.padded) * entry;
+  const std::size_t least = cg_layout_bytes + cg_scalar_bytes + p.sums, most = least + p.parts + p.vectors;
+  const std::size_t fit = most < shared ? (shared - most) / row : 0, rows = static_cast<std::size_t>(p.rows);
+  p.kept = !resident ? 0 : fit < rows ? static_cast<int>(fit) : p.rows;
+  p.rest = resident ? cg_line((rows - static_cast<std::size_t>(p.kept)) * row) : 0;
   p.on_chip = resident || most <= shared;
-  p.shared_bytes = p.on_chip ? most : least;
-  const std::size_t each = p.wide + (resident ? 0 : p.wide) + (p.on_chip ? 0 : p.parts + p.vectors);
+  p.shared_bytes = (p.on_chip ? most : least) + static_cast<std::size_t>(p.kept) * row;
+  const std::size_t each = p.wide + (resident ? p.rest : p.wide) + (p.on_chip ? 0 : p.parts + p.vectors);
   p.workspace_bytes = 5 * p.wide + 3 * p.narrow + p.slots + p.history + static_cast<std::size_t>(p.blocks) * each;
   return p;
 }
 
 // A block per system where the matrix fits into its shared memory, or where there are as many systems as blocks run at
-// once; else all blocks together, with the matrix in their shared memory where it fits there, or read from memory, one
-// triangle of it, once per iteration. `blocks` is what the device runs at once, one per multiprocessor.
+// once; else all blocks together. These keep in shared memory as many of their rows as fit there. The others they read
+// once per iteration, in which the grid meets once; where that would be more than half of the matrix, it is one
+// triangle that is read, and the grid meets twice. `blocks` is what the device runs at once, one per multiprocessor.
 constexpr CgPlan plan_cg(int n, std::size_t entry, const CgOptions& o, int systems, int blocks, std::size_t shared) {
   const CgPlan alone = plan_cg_with(n, entry, o, 1, shared, true);
-  if (alone.shared_bytes <= shared) return alone;
+  if (alone.kept == alone.rows) return alone;
   if (systems >= blocks) return plan_cg_with(n, entry, o, 1, shared, false);
   const CgPlan together = plan_cg_with(n, entry, o, blocks, shared, true);
-  if (together.shared_bytes <= shared) return together;
+  if (2 * together.kept >= together.rows) return together;
   return plan_cg_with(n, entry, o, blocks, shared, false);
 }
 

@@ -1,6 +1,7 @@
 // The products of cg with a matrix in memory. All write one sum per row of this block: f(row of the block, sum).
 //
-// rows_product   four rows at a time and a segment of the columns per warp: rows in shared memory, or of M.
+// rows_product   four rows at a time and a segment of the columns per warp: rows in shared memory, what of them does
+//                not fit there, from memory, and those of M.
 // half_product   reads one triangle, n^2/2 entries instead of n^2. A block takes panels of four rows; a thread owns
 //                columns, whose sums it keeps in y, and each entry is used twice: y_i += a_ij v_j and y_j += a_ij v_i.
 //                The blocks' y lie side by side in memory and are added in their order. Panels of short and long rows
@@ -39,12 +40,14 @@ __device__ V sum_of_four(const V* s) {
   return c;
 }
 
-// rows [count] of `stride` entries, of which n count; v [n], zero up to a multiple of 4.
-template <class T, class V, bool Aligned, class F>
-__device__ void rows_product(const T* rows, std::size_t stride, int count, int n, const V* v, V* part, F f) {
+// The share of a warp in rows [count] of `stride` entries, of which n count, times v [n], zero up to a multiple of 4;
+// returns how many partial sums there are per row of part.
+template <class T, bool Aligned, class V>
+__device__ int rows_by_warps(const T* rows, std::size_t stride, int count, int n, const V* v, V* part) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int warps = static_cast<int>(blockDim.x) / 32, groups = (count + 3) / 4, spare = groups ? warps / groups : 1;
   const int longest = (n + 127) / 128, split = spare < 1 ? 1 : spare < longest ? spare : longest;
+#pragma unroll 1
   for (int unit = warp; unit < groups * split; unit += warps) {
     const int first = unit / split * 4, segment = unit % split;
     const T* row[4];
@@ -65,10 +68,24 @@ __device__ void rows_product(const T* rows, std::size_t stride, int count, int n
     const V total = sum_of_four(sum);
     if (lane % 8 == 0) part[(first + lane / 8) * split + segment] = total;
   }
+  return split;
+}
+
+// f(i, sum) for the rows of the block: `kept` of them in shared memory, the rest in global memory, which all warps read
+// first, side by side.
+template <class T, bool Aligned, class V, class F>
+__device__ void rows_product(const T* rows, int kept, const T* rest, std::size_t stride, int count, int n, const V* v,
+                             V* part, F f) {
+  if (kept > count) kept = count;
+  const int more = count - kept, split = more ? rows_by_warps<T, Aligned>(rest, stride, more, n, v, part) : 0;
+  V* const part_kept = part + (more + 3) / 4 * 4 * split;
+  const int split_kept = rows_by_warps<T, Aligned>(rows, stride, kept, n, v, part_kept);
   PYASR_SYNC_BLOCK(1511);
   for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
+    const bool here = i < kept;
+    const V* const from = here ? part_kept + i * split_kept : part + (i - kept) * split;
     V total = 0;
-    for (int k = 0; k < split; ++k) total += part[i * split + k];
+    for (int k = 0; k < (here ? split_kept : split); ++k) total += from[k];
     f(i, total);
   }
 }

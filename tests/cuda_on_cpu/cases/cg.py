@@ -1,7 +1,7 @@
 """cg: where the matrix lies (a block's shared memory, that of a grid, memory), how it is stored, every outcome and option.
 
 The emulated device has three blocks of 64 KB: float32 systems up to about 120 have a block of their own, up to about 200 lie on
-the chip of the whole grid, and larger ones are read from memory.
+the chip of the whole grid, up to about 290 more than half of them does, and larger ones are read from memory.
 """
 
 import numpy as np
@@ -57,8 +57,15 @@ def operator(n, dtype, options=None, **fields):
 SMALL = {"mutate": False}
 CASES = {f"{n}, {dtype}": case(n, dtype, **SMALL) for n in (1, 2, 7, 33) for dtype in ("float32", "float64")}
 CASES |= {
-    f"{where}, {form}, {dtype}": case(n, dtype, form=form, mutate=form in ("full", "lower") and dtype == "float32")
-    for where, sizes in {"alone": (37, 21), "on chip": (150, 109), "from memory": (231, 152)}.items()
+    f"{where}, {form}, {dtype}": case(
+        n, dtype, form=form, mutate=form in ("full", "lower") and dtype == "float32" and where != "mostly on chip"
+    )
+    for where, sizes in {
+        "alone": (37, 21),
+        "on chip": (150, 109),
+        "mostly on chip": (231, 152),
+        "from memory": (302, 217),
+    }.items()
     for form in ("full", "lower", "upper", "packed")
     for dtype, n in zip(("float32", "float64"), sizes, strict=True)
 }
@@ -66,9 +73,9 @@ CASES |= {
     "a batch": case(19, "float32", batch=(7,)),
     "a batch from memory": case(151, "float64", batch=(4,)),
     "a batch, one after the other": case(150, "float32", batch=(2,), **SMALL),
-    "from memory, five blocks": case(261, "float64", resident=5),
+    "from memory, five blocks": case(271, "float64", resident=5),
     "guess": case(150, "float32", guess=True, **SMALL),
-    "damping": case(231, "float32", more={"damping": 0.7}),
+    "damping": case(302, "float32", more={"damping": 0.7}, **SMALL),
     "preconditioned": case(150, "float32", precondition=True),
     "preconditioned, alone": case(21, "float64", precondition=True, **SMALL),
     "flexible": case(37, "float64", precondition=True, more={"flexible": True}),

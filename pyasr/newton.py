@@ -114,7 +114,7 @@ def spd_solve(
     direction gets an x. A NaN or an infinity in b gives NaN in that system's x; with method="cg" it raises ValueError, as does an
     rtol that was not reached. TypeError and ValueError naming the argument for a wrong dtype, shape or layout.
 
-    On a CUDA device "auto" factors at every size and waits for nothing, so it raises for no system: x is NaN in those that are not
+    On a CUDA device "auto" factors at every size and waits for nothing, so it never raises: x is NaN in the systems that are not
     positive definite, and in no other. "cholesky" and "cg" wait there, and raise.
 
     Meaning and answers are those of scipy.linalg.solve(..., assume_a="pos") with lower=True.

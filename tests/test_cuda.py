@@ -7,6 +7,7 @@ import importlib
 import os
 import runpy
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -268,6 +269,19 @@ class TestOnGpu:
         with cupy.cuda.Stream(non_blocking=True):
             info = backend("cuda").clip_sgd(value, grad, lr=1.0)
         assert info.norm == pytest.approx(1000**0.5)
+
+    def test_threads_do_not_take_shared_memory_from_each_other(self, cupy):
+        """Blocks of two sizes of the same kernel, one of which asks for more than 48 KB."""
+
+        def forward(units, times):
+            example = rows()["lstm_forward"].example(np.random.default_rng(0), (3, 4, 8, units, 1, ""), np.dtype("f4"))
+            args = [cupy.asarray(a) for a in example[0]]
+            return {backend("cuda").lstm_forward(*args)[0].get().tobytes() for _ in range(times)}
+
+        want = {units: forward(units, 1) for units in (64, 512)}
+        with ThreadPoolExecutor(2) as pool:
+            found = {units: pool.submit(forward, units, 200) for units in want}
+        assert {units: f.result() for units, f in found.items()} == want
 
 
 def test_the_check_compares_a_device_column_too(monkeypatch):

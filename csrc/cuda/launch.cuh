@@ -115,12 +115,21 @@ __device__ void store_cg(T* p, T v) {
 
 }  // namespace dev
 
-// More than 48 KB of shared memory have to be asked for; what the kernel declares itself counts too.
+// More than 48 KB of shared memory have to be asked for; what the kernel declares itself counts too. It is asked for
+// all that the device has, once: a launch of another thread that needs less does not take it away from one that needs
+// more.
 template <class... P>
 cudaError_t allow_shared(void (*kernel)(P...), std::size_t bytes) {
   if (bytes <= 16 * 1024) return cudaSuccess;
-  return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              static_cast<int>(bytes));
+  const void* const address = reinterpret_cast<const void*>(kernel);
+  DeviceProperties device;
+  if (const cudaError_t e = device_properties(&device)) return e;
+  cudaFuncAttributes own;
+  if (const cudaError_t e = cudaFuncGetAttributes(&own, address)) return e;
+  if (bytes <= static_cast<std::size_t>(own.maxDynamicSharedSizeBytes)) return cudaSuccess;
+  if (own.sharedSizeBytes + bytes > device.shared_per_block) return cudaErrorInvalidValue;
+  return cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(device.shared_per_block - own.sharedSizeBytes));
 }
 
 // How many blocks of this kernel, with these threads and this dynamic shared memory, the current device holds at once.

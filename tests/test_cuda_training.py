@@ -30,9 +30,9 @@ MAKERS = {
 def built(ops, kind, dtype="float32"):
     params = pyasr.Params(ops, dtype)
     if kind == "words":
-        model = pyasr.models.word_classifier(params, F, SYMBOLS, hidden=4, dropout=0.0)
+        model = pyasr.models.word_classifier(params, F, SYMBOLS, hidden=4, dropout=0.2)
     else:
-        model = pyasr.models.lstm_ctc(params, F, SYMBOLS, hidden=4, layers=1, stack=2, dropout=0.0)
+        model = pyasr.models.lstm_ctc(params, F, SYMBOLS, hidden=4, layers=1, stack=2, dropout=0.2)
     params.init(3)
     return model, (SoftmaxCrossEntropy if kind == "words" else Ctc)(ops)
 

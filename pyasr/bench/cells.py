@@ -90,6 +90,7 @@ CELLS = (
     Cell("ctc_greedy", "T400 B32 V1024", (400, 32, 1024), (9, 3, 33)),
     Cell("softmax_cross_entropy", "16000 rows of 1024", (16_000, 1024), (9, 33)),
     Cell("softmax_cross_entropy", "16000 rows of 32", (16_000, 32), (17, 5)),
+    Cell("dropout", "16 M entries", 16_000_000, 3001, seeds=1),
     Cell("spd_solve", "256 systems of 64", (256, 64), (3, 17)),
 )
 

@@ -74,6 +74,27 @@ def test_same_bits_for_any_alignment(emulated):
     assert [len(b) for b in both.values()] == [1, 1]
 
 
+# N -> rate and, where they are not 25 and 10 ms, samples of a frame
+TILES = {256: (8000, {}), 400: (16000, {"n_fft": 400}), 512: (16000, {}), 1024: (24000, {}), 2048: (44100, {})}
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("fft", TILES)
+def test_sizes_with_a_kernel_of_their_own_have_the_spectra_of_the_reference(emulated, fft, dtype):
+    """Bin by bin, of two tiles: every lane and round of the transforms."""
+    rate, changes = TILES[fft]
+    options = MfccOptions(sample_rate=rate, num_mels=0, num_ceps=0, use_energy=False, use_log_fbank=False, **changes)
+    plan = make_plan(options)
+    assert plan.fft_size == fft
+    assert emulated.device.native.mfcc_tile_lanes(fft) > 0
+    each = emulated.device.native.mfcc_frames_each(fft)
+    wave = samples(plan.length + plan.shift * each, dtype)
+    got, want = (ops.spectrogram(wave, plan).astype("f8") for ops in (emulated, backend("numpy")))
+    assert got.shape == (each + 1, fft // 2 + 1)
+    # against the rounding of the largest bin, which is 2^-24 of its root times a few
+    assert np.abs(np.sqrt(got) - np.sqrt(want)).max() < 1e-6 * np.sqrt(want.max())
+
+
 @pytest.mark.parametrize("options", [SMALL, KALDI])
 def test_a_constant_wave_is_silence(emulated, options):
     """Bit for bit: nothing of an offset is left for the logs to see."""
@@ -109,6 +130,10 @@ def test_16_khz_fits_everywhere(emulated, name, fits):
     plans = emulated.device.native.mfcc_plans(512, 400, 160, 80, 80, 256)
     assert (plans["tile"] > 0) is fits
     assert plans["float64_memory"] == 0
+    for fft, length, shift in ((256, 200, 80), (400, 400, 160), (1024, 600, 240)):
+        assert emulated.device.native.mfcc_plans(fft, length, shift, 80, 80, fft // 2)["tile"] > 0
+    large = emulated.device.native.mfcc_plans(2048, 2048, 512, 128, 128, 1024)["tile"] > 0
+    assert large is (name in ("sm_80", "sm_90"))
 
 
 BAD = {

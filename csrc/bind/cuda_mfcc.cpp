@@ -88,7 +88,8 @@ PYASR_CUDA_FAMILY(mfcc) {
             return bytes;
           },
           "Of device memory, for frames that do not fit into shared memory.");
-  m.attr("mfcc_frames_each") = cuda::mfcc_frames_each;
+  m.def("mfcc_frames_each", &cuda::mfcc_frames_each, "fft"_a, "Frames of a tile.");
+  m.def("mfcc_tile_lanes", &cuda::mfcc_tile_lanes, "fft"_a, "Lanes of a frame; 0 where frames have blocks.");
   m.def(
       "mfcc_plans",
       [](int fft, int length, int shift, int mels, int features, int points) {

@@ -2,15 +2,16 @@
 // in thirty of speech, with a filter so weak that float32 would show in its log. It finds them by marks, without the
 // host.
 //
-// 512 points take mfcc_tile.cuh, all other sizes mfcc_frame.cuh in float32, and those without a packed FFT
-// (MfccTables::chirp) in float64. Device memory sees 2 S (int16) or 4 S bytes of samples in (9 % of them twice), 4 F
-// bytes out and a mark: 320 + 52 B for 13 cepstra at 16 kHz from int16, 640 + 320 B for 80 filters from float32. At 4.3
-// TB/s that would be 11 and 4.5 G frames per second.
+// 256, 400, 512, 1024 and 2048 points take mfcc_tile.cuh, all other sizes mfcc_frame.cuh in float32, and those without
+// a packed FFT (MfccTables::chirp) in float64. Device memory sees 2 S (int16) or 4 S bytes of samples in (9 % of them
+// twice), 4 F bytes out and a mark: 320 + 52 B for 13 cepstra at 16 kHz from int16, 640 + 320 B for 80 filters from
+// float32. At 4.3 TB/s that would be 11 and 4.5 G frames per second.
 //
 // Not yet measured on a GPU. Prediction for 13 cepstra at 16 kHz on an H200: 600 warp instructions a frame, of which a
 // multiprocessor issues 4 a cycle; at half of that, from 24 warps (80 registers, 57 KB for 8 of them), 300 cycles, so
 // 132 * 1.75 GHz / 300 = 0.77 G frames per second. Shared memory takes 120 cycles of them. The second launch adds a
-// tenth on speech.
+// tenth on speech. By the same count, points for points, 256 take 335 (1.4 G frames per second), 400, of which four
+// frames share a warp of 25 points a lane, 520 (0.9), 1024 1250 (0.37), 2048 2700 (0.17).
 #include "cuda/launch.cuh"
 #include "cuda/mfcc.hpp"
 #include "cuda/mfcc_cmvn.cuh"
@@ -43,6 +44,22 @@ cudaError_t run_frames(const MfccOnDevice& plan, const MfccJob& job, const Devic
                 p.memory);
 }
 
+using TileKernel = void (*)(MfccOnDevice, MfccJob, MfccTilePlan);
+TileKernel tile_kernel(int fft) {
+  switch (fft) {
+    case 256:
+      return mfcc_tile_kernel<256>;
+    case 400:
+      return mfcc_tile_kernel<400>;
+    case 512:
+      return mfcc_tile_kernel<512>;
+    case 1024:
+      return mfcc_tile_kernel<1024>;
+    default:
+      return mfcc_tile_kernel<2048>;
+  }
+}
+
 unsigned rows_of(std::int64_t count) { return static_cast<unsigned>(count < 65535 ? count : 65535); }
 
 // What every frame has in itself.
@@ -50,8 +67,8 @@ cudaError_t run(const MfccOnDevice& plan, const MfccJob& job, const DeviceProper
   const MfccTables& t = plan.t;
   if (t.chirp) return run_frames<double, false>(plan, job, device, stream);
   const MfccTilePlan tile = plan_mfcc_tile(t.fft, t.length, t.shift, t.mels, t.features, device);
-  if (const cudaError_t e = tile.shared ? launch(mfcc_tile_kernel, static_cast<unsigned>(job.tiles), mfcc_tile_threads,
-                                                 tile.shared, stream, plan, job, tile)
+  if (const cudaError_t e = tile.shared ? launch(tile_kernel(t.fft), static_cast<unsigned>(job.tiles),
+                                                 mfcc_tile_threads, tile.shared, stream, plan, job, tile)
                                         : run_frames<float, false>(plan, job, device, stream))
     return e;
   return run_frames<double, true>(plan, job, device, stream);
@@ -66,8 +83,10 @@ cudaError_t mfcc_memory_bytes(const MfccTables& t, std::size_t* bytes) {
   return cudaSuccess;
 }
 
-cudaError_t mfcc(const MfccOnDevice& plan, const MfccJob& job, cudaStream_t stream) {
-  if (!job.frames) return cudaSuccess;
+cudaError_t mfcc(const MfccOnDevice& plan, const MfccJob& given, cudaStream_t stream) {
+  if (!given.frames) return cudaSuccess;
+  MfccJob job = given;
+  job.each = mfcc_frames_each(plan.t.fft);
   DeviceProperties device;
   if (const cudaError_t e = device_properties(&device)) return e;
   const MfccTables& t = plan.t;

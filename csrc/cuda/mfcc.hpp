@@ -11,7 +11,9 @@
 
 namespace pyasr::cuda {
 
-constexpr int mfcc_frames_each = 32;  // frames of a tile, which belong to one wave
+// Frames of a tile, which belong to one wave.
+constexpr int mfcc_most_frames_each = 32;
+constexpr int mfcc_frames_each(int fft) noexcept { return fft == 1024 || fft == 2048 ? 16 : mfcc_most_frames_each; }
 
 // A wave of a ragged batch.
 struct MfccPiece {
@@ -30,6 +32,7 @@ struct MfccJob {
   const MfccPiece* pieces;  // [count], or null
   MfccPiece one;
   std::int64_t count, frames, tiles;  // waves, and the sums over them
+  int each;                           // mfcc_frames_each
   std::int64_t step;
   bool dense;  // rows are the frames' flat numbers instead
   WaveType type;
@@ -43,33 +46,51 @@ struct MfccJob {
   void* memory;         // [blocks, MfccFramePlan::memory] where a frame does not fit into shared memory
 };
 
-// The tables of a plan with pointers to the device, and what the kernel for 512 points wants besides.
+// The tables of a plan with pointers to the device, and what the kernels of some sizes want besides.
 struct MfccOnDevice {
   MfccTables t;         // window has zeros up to N
-  const float* middle;  // [16, 16, 2] e^{-2 pi i j q / 256} at q * 16 + j
+  const float* middle;  // [A, lanes, 2] e^{-2 pi i j q / (N / 2)} at q * lanes + j; see mfcc_tile_lanes
 };
 
-// ---- the kernel for N = 512: 32 frames a block, two of them a warp
+// ---- the kernels for some N: the N / 2 complex points of a frame are A a lane, through two transforms, of A points
+// ---- and of as many as a frame has lanes
 
 constexpr int mfcc_tile_threads = 256;
-constexpr int mfcc_tile_row = 273;  // floats of a frame's spectrum: 16 rows of 17, and odd
 constexpr int mfcc_tile_most_mels = 256;
+
+// Lanes of a frame, a power of 2; 0 for the sizes that have no such kernel.
+constexpr int mfcc_tile_lanes(int fft) noexcept {
+  return fft == 256 || fft == 400 ? 8 : fft == 512 || fft == 1024 ? 16 : fft == 2048 ? 32 : 0;
+}
+
+// Where the spectra of a tile lie: those of a warp side by side, `frame` floats each, so that their lanes meet
+// different banks; behind them one float, so that the lanes that take a frame each do, too.
+struct MfccTileRows {
+  int together;  // frames of a warp
+  int frame;     // floats: A rows of lanes + 1, and congruent to the lanes modulo 32
+  constexpr int at(int f) const noexcept { return f / together * (together * frame + 1) + f % together * frame; }
+};
+constexpr MfccTileRows mfcc_tile_rows_of(int fft) noexcept {
+  const int lanes = mfcc_tile_lanes(fft), least = fft / 2 / lanes * (lanes + 1);
+  return {32 / lanes, least + ((lanes - least) % 32 + 32) % 32};
+}
 
 // Shared memory of a block: the samples in two planes, those at even places and those at odd ones, later bands and
 // columns; behind them the spectra.
 struct MfccTilePlan {
   int plane;           // floats of a plane
   int front;           // floats in front of the spectra
-  std::size_t shared;  // bytes; 0 where the plan is not one for this kernel
+  std::size_t shared;  // bytes; 0 where the plan is not one for these kernels
 };
 
 constexpr MfccTilePlan plan_mfcc_tile(int fft, int length, int shift, int mels, int features,
                                       const DeviceProperties& device) noexcept {
-  if (fft != 512 || mels > mfcc_tile_most_mels) return {0, 0, 0};
-  const int plane = ((mfcc_frames_each - 1) * shift + length) / 2 + 1;
-  const int columns = mels ? 33 * (mels + features) : 0;  // a spectrogram goes out from where it lies
+  if (!mfcc_tile_lanes(fft) || mels > mfcc_tile_most_mels) return {0, 0, 0};
+  const int frames = mfcc_frames_each(fft);
+  const int plane = ((frames - 1) * shift + length) / 2 + 1;
+  const int columns = mels ? (frames + 1) * (mels + features) : 0;  // a spectrogram goes out from where it lies
   const int front = ((2 * plane > columns ? 2 * plane : columns) + 3) / 4 * 4;
-  const auto bytes = static_cast<std::size_t>(front + mfcc_frames_each * mfcc_tile_row) * sizeof(float);
+  const auto bytes = static_cast<std::size_t>(front + mfcc_tile_rows_of(fft).at(frames)) * sizeof(float);
   // 4 KB are left to what a kernel declares by itself.
   return {plane, front, bytes + 4096 <= device.shared_per_block ? bytes : 0};
 }

@@ -33,8 +33,8 @@ struct Tile {
 
 __device__ inline Tile tile_of(const MfccJob& job, int64_t i) {
   const MfccPiece piece = piece_of(job, i, [](const MfccPiece& p) { return p.first_tile; });
-  const int64_t f0 = (i - piece.first_tile) * mfcc_frames_each, left = piece.frames - f0;
-  return {piece, f0, static_cast<int>(left < mfcc_frames_each ? left : mfcc_frames_each)};
+  const int64_t f0 = (i - piece.first_tile) * job.each, left = piece.frames - f0;
+  return {piece, f0, static_cast<int>(left < job.each ? left : job.each)};
 }
 
 // Where frame f of the wave goes.

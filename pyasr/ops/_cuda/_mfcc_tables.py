@@ -16,7 +16,6 @@ ENERGIES = ("none", "raw", "windowed", "spectral")
 PADDINGS = ("constant", "reflect", "symmetric", "edge")
 FLOORS = ("max", "add", "zero")
 NORMALIZE = (None, "per_feature", "all_features")
-_TILE = 16  # the kernel for 512 points takes 256 = 16·16 complex ones
 
 
 def window64(plan: MfccPlan) -> np.ndarray:
@@ -51,20 +50,25 @@ def numbers(plan: MfccPlan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tables(plan: MfccPlan) -> dict[str, np.ndarray]:
-    """The tables of the kernels, by name; empty where they do not need one."""
+def _middle(points: int, lanes: int) -> np.ndarray:
+    """e^{−2πijq/points} at [q, j] for the j of so many lanes, between the two transforms of a frame; none without lanes."""
+    q, j = np.arange(points // lanes if lanes else 0), np.arange(lanes)
+    return np.exp(-2j * np.pi * np.outer(q, j) / points).astype(np.complex64)
+
+
+def tables(plan: MfccPlan, lanes: int) -> dict[str, np.ndarray]:
+    """The tables of the kernels, by name; empty where they do not need one. lanes are those of a frame."""
     window, bluestein = window64(plan), plan.chirp.size > 0
     padded = np.zeros(max(plan.fft_size, plan.length + 1), np.float32)
     padded[: plan.length] = window
     sums = [np.abs(plan.mel_weight[b:e]).sum() for b, e in zip(plan.mel_offset, plan.mel_offset[1:], strict=False)]
-    k = np.arange(_TILE)
     return {
         "window": padded, "window64": window, "radix": plan.radices, "order": plan.order, "mel_begin": plan.mel_begin,
         "mel_offset": plan.mel_offset, "mel_weight": plan.mel_weight.astype(np.float32),
         "mel_trust": np.array(sums, np.float32) * np.float32(_trust(plan)), "dct": plan.dct.T.astype(np.float32),
         "twiddle": plan.twiddle.astype(np.complex64), "twiddle64": plan.twiddle, "chirp": plan.chirp,
         "split": plan.split.astype(np.complex64), "split64": plan.split, "response": plan.response,
-        "middle": np.exp(-2j * np.pi * np.outer(k, k) / _TILE**2).astype(np.complex64),
+        "middle": _middle(plan.fft_size // 2, lanes),
     } | ({"twiddle": np.zeros(0), "split": np.zeros(0)} if bluestein else {})  # fmt: skip
 
 
@@ -73,7 +77,7 @@ class Uploaded:
 
     def __init__(self, device: Device, plan: MfccPlan) -> None:
         places, parts, end = {}, [], 0
-        for name, table in tables(plan).items():
+        for name, table in tables(plan, device.native.mfcc_tile_lanes(plan.fft_size)).items():
             data = np.ascontiguousarray(table).reshape(-1).view(np.uint8)
             places[name] = end if data.size else None
             parts += [data, np.zeros(-data.size % 16, np.uint8)]

@@ -52,7 +52,7 @@ class Ragged:
         self.plan, self.layout, self.begin, self.end = plan, layout, begin, begin + n
         self.samples = int(self.end.max(initial=0))
         self.frames = np.array([plan.options.num_frames(int(k)) for k in n], np.int64)
-        tiles = -(-self.frames // device.native.mfcc_frames_each)
+        tiles = -(-self.frames // device.native.mfcc_frames_each(plan.fft_size))
         before, longest = np.cumsum(self.frames) - self.frames, int(self.frames.max(initial=0))
         number = np.arange(n.size, dtype=np.int64)
         row = {"concatenated": before, "BTF": number * longest, "TBF": number}[layout]
@@ -95,7 +95,11 @@ def _launch(
     device, wave = door.device, next(iter(given.values()))
     if waves is None:
         frames = plan.options.num_frames(wave.size)
-        sizes, step, pieces = (1, wave.size, frames, -(-frames // device.native.mfcc_frames_each)), 1, None
+        sizes, step, pieces = (
+            (1, wave.size, frames, -(-frames // device.native.mfcc_frames_each(plan.fft_size))),
+            1,
+            None,
+        )
         shape: tuple[int, ...] = (frames, plan.features)
     else:
         sizes, step, pieces, shape = waves.sizes, waves.step, waves.pieces, (*waves.shape, plan.features)

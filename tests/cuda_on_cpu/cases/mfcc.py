@@ -61,6 +61,15 @@ CASES = {
     "nemo": case(900, name="nemo", mutate=True, num_ceps=0),
     "spectrum": case(900, "int16", num_mels=0, num_ceps=0),
     "spectrum of magnitudes, without energy": case(900, num_mels=0, num_ceps=0, use_power=False, use_energy=False),
+    # 256, 400, 1024 and 2048 points
+    "8 kHz, 33 frames, int16": case(200 + 32 * 80 + 3, "int16", sample_rate=8000.0),
+    "8 kHz, weak filters": case(700, "int16", quiet=0.001, sample_rate=8000.0),
+    "8 kHz, spectrum": case(400, sample_rate=8000.0, num_mels=0, num_ceps=0),
+    "400 points": case(900, mutate=True, n_fft=400, num_mels=40),
+    "400 points, spectrum of magnitudes": case(900, "int16", n_fft=400, num_mels=0, num_ceps=0, use_power=False),
+    "24 kHz, 18 frames": case(600 + 17 * 240, "int16", sample_rate=24000.0, num_mels=40),
+    "24 kHz, spectral energy": case(900, sample_rate=24000.0, num_ceps=0, spectral_energy=True),
+    "44.1 kHz": case(1102 + 2 * 441, "int16", sample_rate=44100.0, num_mels=40, use_energy=False),
     # other sizes: a block a frame
     "32 points, int16": case(200, "int16", SMALL, mutate=True),
     "32 points, float64": case(60, "float64", SMALL),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyasr.ops import _cuda, backend, rows
+from pyasr.ops import _compare, _cuda, backend, rows
 
 HERE = Path(__file__).parent
 COLUMN = runpy.run_path(str(HERE / "cuda_on_cpu" / "column.py"))
@@ -56,6 +56,16 @@ def right(emulated_column):
     """The bits of every case that is tried with barriers left out."""
     emulated_column.reset()
     return {case: bits(outputs(case, emulated_column)) for case in CASES if case.mutate}
+
+
+@pytest.mark.parametrize("name", _cuda.functions())
+def test_sizes_of_the_table_agree_with_reference(emulated, monkeypatch, name):
+    """What `pyasr info --check` asks of a GPU."""
+    row = rows()[name]
+    monkeypatch.setattr(_compare, "backend", {"cuda": emulated.backend, "numpy": backend("numpy")}.get)
+    for size in row.sizes_of("cuda")[:4]:
+        for dtype in row.dtypes:
+            assert _compare.worst_error(row, "cuda", size, dtype) <= row.tolerance[dtype], (size, dtype)
 
 
 def fails(case, emulated, order, right):

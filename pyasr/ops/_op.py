@@ -41,6 +41,7 @@ class Row:
     bytes: Callable[..., float]  # bytes that an ideal kernel moves for these arguments
     flops: Callable[..., float]
     numba_sizes: tuple[Any, ...] | None = None  # where the twin lacks options: those of the sizes that it takes
+    cuda_sizes: tuple[Any, ...] | None = None  # where the cuda column does
     writes: tuple[str, ...] = ()  # arguments that are updated in place
     numba: str | None = None  # "module:factory": a zero-argument function that compiles and returns the twin
     dtypes: tuple[str, ...] = ("float32", "float64")
@@ -53,7 +54,8 @@ class Row:
 
     def sizes_of(self, column: str) -> tuple[Any, ...]:
         """The sizes that a column takes."""
-        return self.numba_sizes if column == "numba" and self.numba_sizes is not None else self.sizes
+        own = {"numba": self.numba_sizes, "cuda": self.cuda_sizes}.get(column)
+        return self.sizes if own is None else own
 
     def argument_names(self, args: tuple, kwargs: dict) -> list[str]:
         """The names of those arguments that are arrays, in the order of the call."""

@@ -357,6 +357,9 @@ def table(
             example=lambda rng, size, dtype: example(rng, size, dtype, kind),
             sizes=(*OPTIONS, *SIZES) if kind is LSTM else SIZES,
             numba_sizes=SIZES,
+            cuda_sizes=tuple(size for size in (*OPTIONS, *SIZES) if "projection" not in size[5])
+            if kind is LSTM
+            else SIZES,
             benchmark_size=BENCHMARK_SIZE,
             tolerance=TOLERANCE,
             reason=REASON,

@@ -71,7 +71,7 @@ if(cuda_problem)
   return()
 endif()
 
-set(PYASR_CUDA_SOURCES csrc/bind/cuda.cpp)
+set(PYASR_CUDA_SOURCES csrc/bind/cuda.cpp csrc/cuda/device.cpp)
 foreach(family IN LISTS PYASR_CUDA_FAMILIES)
   list(APPEND PYASR_CUDA_SOURCES csrc/bind/cuda_${family}.cpp csrc/cuda/${family}.cu)
   set_source_files_properties(csrc/cuda/${family}.cu PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)

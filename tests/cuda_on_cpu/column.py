@@ -79,6 +79,7 @@ def sources():
     return [
         *(HERE / n for n in ("controls.cpp", "probes.cpp", "probes.cu")),
         CSRC / "bind" / "cuda.cpp",
+        CSRC / "cuda" / "device.cpp",
         *bindings,
         *kernels,
     ]

@@ -2,12 +2,14 @@
 // of 2, 3 and 5. Element e of x lies in registers 2 e (real) and 2 e + 1 (imaginary).
 #pragma once
 #include "cpu/simd.hpp"
+#include "math/butterfly.hpp"
 
 namespace pyasr::cpu::PYASR_ISA {
 namespace {
 
 template <class R>
 struct Complex {
+  using Real = R;
   Vec<R> r, i;
 };
 
@@ -43,57 +45,7 @@ PYASR_INLINE Complex<R> turn(Complex<R> c, const R* w) {
   return {c.r * w[0] - c.i * w[1], c.r * w[1] + c.i * w[0]};
 }
 
-// p[q] = sum over k of p[k] e^{-2 pi i k q / r}
-template <class R>
-PYASR_INLINE void butterfly(Complex<R> (&p)[2]) {
-  const Complex<R> a = p[0];
-  p[0] = a + p[1];
-  p[1] = a - p[1];
-}
-template <class R>
-PYASR_INLINE void butterfly(Complex<R> (&p)[3]) {
-  const Complex<R> sum = p[1] + p[2], t = p[0] - sum * R(0.5);
-  const Complex<R> u = back((p[1] - p[2]) * R(0.86602540378443864676));
-  p[0] = p[0] + sum;
-  p[1] = t + u;
-  p[2] = t - u;
-}
-template <class R>
-PYASR_INLINE void butterfly(Complex<R> (&p)[4]) {
-  const Complex<R> s = p[0] + p[2], t = p[0] - p[2], u = p[1] + p[3], v = p[1] - p[3];
-  p[0] = s + u;
-  p[2] = s - u;
-  p[1] = {t.r + v.i, t.i - v.r};
-  p[3] = {t.r - v.i, t.i + v.r};
-}
-template <class R>
-PYASR_INLINE void butterfly(Complex<R> (&p)[5]) {
-  constexpr R c1 = R(0.30901699437494742410), c2 = R(-0.80901699437494742410);
-  constexpr R s1 = R(0.95105651629515357212), s2 = R(0.58778525229247312917);
-  const Complex<R> t1 = p[1] + p[4], t2 = p[2] + p[3], t3 = p[1] - p[4], t4 = p[2] - p[3];
-  const Complex<R> m1 = p[0] + t1 * c1 + t2 * c2, m2 = p[0] + t1 * c2 + t2 * c1;
-  const Complex<R> n1 = back(t3 * s1 + t4 * s2), n2 = back(t3 * s2 - t4 * s1);
-  p[0] = p[0] + t1 + t2;
-  p[1] = m1 + n1;
-  p[2] = m2 + n2;
-  p[3] = m2 - n2;
-  p[4] = m1 - n1;
-}
-template <class R>
-PYASR_INLINE void butterfly(Complex<R> (&p)[8]) {
-  constexpr R h = R(0.70710678118654752440);
-  Complex<R> e[4] = {p[0], p[2], p[4], p[6]}, o[4] = {p[1], p[3], p[5], p[7]};
-  butterfly(e);
-  butterfly(o);
-  o[1] = Complex<R>{o[1].r + o[1].i, o[1].i - o[1].r} * h;
-  o[2] = back(o[2]);
-  o[3] = Complex<R>{o[3].i - o[3].r, -o[3].r - o[3].i} * h;
-#pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) {
-    p[q] = e[q] + o[q];
-    p[q + 4] = e[q] - o[q];
-  }
-}
+using math::butterfly;
 
 template <int r, class R>
 inline void stage(R* x,            // [n] complex

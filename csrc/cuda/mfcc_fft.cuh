@@ -1,87 +1,40 @@
 // FFTs: any length made of 2, 3 and 5, in memory that the threads of a block share, and 16 points in registers.
 #pragma once
 #include "cuda/launch.cuh"
+#include "math/butterfly.hpp"
 
 namespace pyasr::cuda {
 namespace {
 
 template <class R>
 struct alignas(2 * sizeof(R)) Complex {
+  using Real = R;
   R r, i;
 };
 
 template <class R>
-__device__ Complex<R> operator+(Complex<R> a, Complex<R> b) {
+PYASR_MATH Complex<R> operator+(Complex<R> a, Complex<R> b) {
   return {a.r + b.r, a.i + b.i};
 }
 template <class R>
-__device__ Complex<R> operator-(Complex<R> a, Complex<R> b) {
+PYASR_MATH Complex<R> operator-(Complex<R> a, Complex<R> b) {
   return {a.r - b.r, a.i - b.i};
 }
 template <class R>
-__device__ Complex<R> operator*(Complex<R> a, R b) {
+PYASR_MATH Complex<R> operator*(Complex<R> a, R b) {
   return {a.r * b, a.i * b};
 }
 template <class R>
-__device__ Complex<R> operator*(Complex<R> a, Complex<R> b) {
+PYASR_MATH Complex<R> operator*(Complex<R> a, Complex<R> b) {
   return {fma(a.r, b.r, -(a.i * b.i)), fma(a.r, b.i, a.i * b.r)};
 }
 template <class R>
-__device__ Complex<R> back(Complex<R> a) {  // times -i
+PYASR_MATH Complex<R> back(Complex<R> a) {  // times -i
   return {a.i, -a.r};
 }
 
-// p[q] = sum over k of p[k] e^{-2 pi i k q / r}
-template <class R>
-__device__ void butterfly(Complex<R> (&p)[2]) {
-  const Complex<R> a = p[0];
-  p[0] = a + p[1];
-  p[1] = a - p[1];
-}
-template <class R>
-__device__ void butterfly(Complex<R> (&p)[3]) {
-  const Complex<R> sum = p[1] + p[2], t = p[0] - sum * R(0.5);
-  const Complex<R> u = back((p[1] - p[2]) * R(0.86602540378443864676));
-  p[0] = p[0] + sum;
-  p[1] = t + u;
-  p[2] = t - u;
-}
-template <class R>
-__device__ void butterfly(Complex<R> (&p)[4]) {
-  const Complex<R> s = p[0] + p[2], t = p[0] - p[2], u = p[1] + p[3], v = back(p[1] - p[3]);
-  p[0] = s + u;
-  p[1] = t + v;
-  p[2] = s - u;
-  p[3] = t - v;
-}
-template <class R>
-__device__ void butterfly(Complex<R> (&p)[5]) {
-  constexpr R c1 = R(0.30901699437494742410), c2 = R(-0.80901699437494742410);
-  constexpr R s1 = R(0.95105651629515357212), s2 = R(0.58778525229247312917);
-  const Complex<R> t1 = p[1] + p[4], t2 = p[2] + p[3], t3 = p[1] - p[4], t4 = p[2] - p[3];
-  const Complex<R> m1 = p[0] + t1 * c1 + t2 * c2, m2 = p[0] + t1 * c2 + t2 * c1;
-  const Complex<R> n1 = back(t3 * s1 + t4 * s2), n2 = back(t3 * s2 - t4 * s1);
-  p[0] = p[0] + t1 + t2;
-  p[1] = m1 + n1;
-  p[2] = m2 + n2;
-  p[3] = m2 - n2;
-  p[4] = m1 - n1;
-}
-template <class R>
-__device__ void butterfly(Complex<R> (&p)[8]) {
-  constexpr R h = R(0.70710678118654752440);
-  Complex<R> e[4] = {p[0], p[2], p[4], p[6]}, o[4] = {p[1], p[3], p[5], p[7]};
-  butterfly(e);
-  butterfly(o);
-  o[1] = Complex<R>{o[1].r + o[1].i, o[1].i - o[1].r} * h;
-  o[2] = back(o[2]);
-  o[3] = Complex<R>{o[3].i - o[3].r, -o[3].r - o[3].i} * h;
-#pragma unroll
-  for (int q = 0; q < 4; ++q) {
-    p[q] = e[q] + o[q];
-    p[q + 4] = e[q] - o[q];
-  }
-}
+using math::butterfly;
+
 // 4 times 4. 144 additions and 24 products: no table, all indices constants.
 __device__ inline void butterfly(Complex<float> (&p)[16]) {
   constexpr float c = 0.92387953251128675613f, s = 0.38268343236508977173f, h = 0.70710678118654752440f;

@@ -43,6 +43,17 @@ def test_no_kernel_touches_what_is_not_its_own(environment):
     assert re.search(r"\d+ passed", done.stdout)
 
 
+def test_neither_do_those_that_are_no_rows(environment):
+    selected = (
+        "-k",
+        "agrees or same_bits or have_the_bits or has_the_bits or cut_to",
+        str(HERE / "test_cuda_on_cpu_features.py"),
+    )
+    done = run(environment, *PYTEST, *selected)
+    assert done.returncode == 0, done.stderr[:4000] + done.stdout[-4000:]
+    assert re.search(r"\d+ passed", done.stdout)
+
+
 def test_the_emulation_itself_is_clean(environment):
     selected = ("-k", "not nvcc", str(HERE / "test_emulation.py"))
     done = run(environment, *PYTEST, *selected)

@@ -11,6 +11,8 @@ import pytest
 import pyasr
 from pyasr.features import batch, cmvn, deltas
 from pyasr.ops import _cuda
+from pyasr.ops._options import MfccOptions
+from pyasr.ops._plan import make_plan
 from pyasr.recognizer import FrontEnd
 
 ORDERS = [(kind, seed) for seed in range(4) for kind in ("fair", "block", "warp")]
@@ -375,3 +377,25 @@ def test_bad_waves_are_named(device, bad):
     waves, options, (error, text) = BAD_WAVES[bad]
     with pytest.raises(error, match=f"^features.batch: {text}"):
         batch(waves, **SMALL, **options)
+
+
+UPLOADS = {
+    "mfcc": lambda ops, x: ops.mfcc(x, make_plan(MfccOptions(sample_rate=8000, num_mels=5, num_ceps=3, low_freq=77.0))),
+    "features.batch": lambda ops, x: batch([x], 8000),
+    "deltas": lambda ops, x: deltas(x.reshape(20, 20), window=7, order=3),
+    "cmvn": lambda ops, x: cmvn(x.reshape(2, 10, 20), lengths=np.array([3, 4], np.int32)),
+}
+
+
+@pytest.mark.parametrize("op", UPLOADS)
+def test_an_upload_is_not_captured(emulated, monkeypatch, op):
+    """A graph would copy from host memory that has been given to others by the time it is replayed."""
+    device = type(emulated.strict.device)
+    monkeypatch.setattr(_cuda, "why_not", lambda: None)
+    monkeypatch.setattr(_cuda, "column", lambda: emulated.strict)
+    x = emulated.strict.xp.asarray(noise(400))
+    with monkeypatch.context() as m:
+        m.setattr(device, "capturing", True)
+        with pytest.raises(RuntimeError, match=f"^{op}: an upload can not be captured in a CUDA graph"):
+            UPLOADS[op](emulated.strict, x)
+    UPLOADS[op](emulated.strict, x)

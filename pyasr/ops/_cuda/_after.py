@@ -36,7 +36,7 @@ class Frames:
         utterances = B
         if lengths is not None:
             if is_plain(lengths):
-                self.keep = lengths = device.xp.asarray(lengths)
+                self.keep = lengths = device.upload(door.op, lengths)
             if layout == "concatenated":
                 view = door.array("lengths", lengths, INT64)
                 if view.ndim != 1 or view.size < 2 - (T == 0):
@@ -56,7 +56,7 @@ class Frames:
 @functools.lru_cache(maxsize=32)
 def _taps(device: Device, index: int, window: int, order: int) -> Any:
     """The filters of one device, uploaded once."""
-    taps = device.xp.asarray(np.concatenate(delta_filters(window, order)))
+    taps = device.upload("deltas", np.concatenate(delta_filters(window, order)))
     device.host(taps[:1])  # waits: any stream may read them from now on
     return taps
 

@@ -70,6 +70,21 @@ class Device(ABC):
         """out [n,m] = a [n,k] · b [k,m], arrays of `xp` of one dtype and out C-contiguous; in a CUDA graph too."""
         self.xp.matmul(a, b, out=out)
 
+    @property
+    def capturing(self) -> bool:
+        """Whether the caller's stream records a CUDA graph instead of running."""
+        return False
+
+    def upload(self, op: str, array: np.ndarray) -> Any:
+        """What the host has, as a new array of `xp`.
+
+        Raises RuntimeError while a CUDA graph is captured: the graph would record a copy out of a buffer that others are
+        given before it is replayed.
+        """
+        if self.capturing:
+            raise RuntimeError(f"{op}: an upload can not be captured in a CUDA graph; call it once before, or outside")
+        return self.xp.asarray(array)
+
     @abstractmethod
     def host(self, array: Any, stream: int | None = None) -> np.ndarray:
         """A copy on the host; waits for a stream, by default the current one."""
@@ -122,6 +137,10 @@ class Gpu(Device):
     def stream(self) -> int:
         return Stream(self.xp.cuda.get_current_stream())
 
+    @property
+    def capturing(self) -> bool:
+        return self.xp.cuda.get_current_stream().is_capturing()
+
     def address(self, array: Any) -> int:
         return array.data.ptr
 
@@ -132,7 +151,7 @@ class Gpu(Device):
         return self.xp.ndarray(view.shape, view.dtype, self.xp.cuda.MemoryPointer(memory, 0))
 
     def matmul(self, a: Any, b: Any, out: Any) -> None:
-        if not self.xp.cuda.get_current_stream().is_capturing() or out.size <= 1 or not a.size:
+        if not self.capturing or out.size <= 1 or not a.size:
             self.xp.matmul(a, b, out=out)  # without cuBLAS where out has one entry or a none
             return
         handle = self.xp.cuda.device.get_cublas_handle()

@@ -82,7 +82,7 @@ class Uploaded:
             places[name] = end if data.size else None
             parts += [data, np.zeros(-data.size % 16, np.uint8)]
             end += data.size + parts[-1].size
-        self.bytes = device.xp.asarray(np.concatenate(parts))
+        self.bytes = device.upload("mfcc", np.concatenate(parts))
         device.host(self.bytes[:1])  # waits, once in the life of a plan: any stream may read the tables from now on
         begin = device.address(self.bytes)
         addresses = {name: 0 if place is None else begin + place for name, place in places.items()}

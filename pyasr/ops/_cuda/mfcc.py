@@ -63,7 +63,7 @@ class Ragged:
         self.padded = layout != "concatenated" and bool((self.frames < longest).any())
         self.sizes = (n.size, 0, int(self.frames.sum()), int(tiles.sum()))
         columns = (begin, n, self.frames, before, np.cumsum(tiles) - tiles, row, number)
-        self.pieces = device.xp.asarray(np.stack(columns, axis=1))
+        self.pieces = device.upload("features.batch", np.stack(columns, axis=1))
 
 
 def _check_dither(door: CudaDoor, plan: MfccPlan) -> None:
@@ -185,8 +185,8 @@ def batch(
     table = Ragged.of(device, plan, places, n, layout)
     features = _launch(door, kind, given, lowest, plan, table, out, nan)
     if layout == "concatenated":
-        return features, device.xp.asarray(np.append(0, np.cumsum(table.frames)))
-    return features, device.xp.asarray(table.frames.astype(np.int32))
+        return features, device.upload(door.op, np.append(0, np.cumsum(table.frames)))
+    return features, device.upload(door.op, table.frames.astype(np.int32))
 
 
 def ragged(

@@ -235,6 +235,7 @@ class TestOnGpu:
         params = Params(backend("numpy"))
         for i, shape in enumerate(((0, 3), (3, 5), (), (701, 301), (100_003,))):
             params.declare(f"w{i}", shape)
+        params.init()
         rng = np.random.default_rng(0)
         value, grad = (cupy.asarray(rng.standard_normal(params.value.size).astype("f4")) for _ in range(2))
         table = params.segments()

@@ -127,6 +127,29 @@ def test_same_bits_on_every_device(emulated, clip):
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("shapes", [((9001, 3),), ((5, 1023), (2, 1024), (70, 1), (1, 3000)), ((6, 0), (8, 2))])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_short_rows_are_bundled_as_a_warp_each(emulated, shapes, dtype):
+    """16 of them to a bundle where there are more than 8192, and beside rows that a block takes; for any grid."""
+    params, rng = pyasr.Params(backend("numpy"), dtype), np.random.default_rng(0)
+    for i, shape in enumerate(shapes):
+        params.declare(f"w{i}", shape)
+    params.init()
+    params.value[:], grad = rng.standard_normal((2, params.value.size))
+    options = {"lr": 0.1, "clip": ("adaptive", 0.3), "grad_scale": 0.7, "segments": params.segments()}
+    results = set()
+    for resident, kind in ((1, "fair"), (3, "block"), (40, "warp")):
+        emulated.resident(resident)
+        emulated.schedule(kind, resident)
+        value = params.value.copy()
+        info = tuple(emulated.clip_sgd(value, grad.astype(dtype), **options))
+        results.add((value.tobytes(), info))
+    assert len(results) == 1
+    want = params.value.copy()
+    np.testing.assert_allclose(info, backend("numpy").clip_sgd(want, grad.astype(dtype), **options), rtol=1e-6)
+    np.testing.assert_allclose(value, want, rtol=1e-5, atol=1e-6)
+
+
 def count(n, dtype="f4"):
     return np.full(1, n, dtype)
 

@@ -53,7 +53,7 @@ inline cuda::UpdateCall update_call(const py::kwargs& k) {
                                   : Clip::none;
   o.nonfinite = keyword<bool>(k, "propagate") ? NonFinite::propagate : NonFinite::skip;
   c.table = {at<const cuda::UpdateSlot>(keyword<Address>(k, "table")), keyword<int>(k, "slots"),
-             keyword<std::size_t>(k, "slot_size"), keyword<bool>(k, "aligned")};
+             keyword<int>(k, "whole"), keyword<std::size_t>(k, "slot_size"), keyword<bool>(k, "aligned")};
   c.norms = at<double>(keyword<Address>(k, "workspace"));
   c.report = at<cuda::UpdateReport>(keyword<Address>(k, "report"));
   c.stream = stream_at(keyword<Address>(k, "stream"));

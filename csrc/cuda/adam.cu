@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "cuda/adam.hpp"
-#include "cuda/update.cuh"
+#include "cuda/update_launch.cuh"
 
 namespace pyasr::cuda {
 namespace {

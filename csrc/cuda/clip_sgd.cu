@@ -1,6 +1,6 @@
 // clip_sgd on a CUDA device. 8 flops per parameter; bytes and launch are those of update.cuh.
 #include "cuda/clip_sgd.hpp"
-#include "cuda/update.cuh"
+#include "cuda/update_launch.cuh"
 
 namespace pyasr::cuda {
 namespace {

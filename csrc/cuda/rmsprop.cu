@@ -1,6 +1,6 @@
 // rmsprop on a CUDA device. 16 flops per parameter; bytes and launch are those of update.cuh.
 #include "cuda/rmsprop.hpp"
-#include "cuda/update.cuh"
+#include "cuda/update_launch.cuh"
 
 namespace pyasr::cuda {
 namespace {

@@ -7,7 +7,9 @@
 // it. Every block reads the count and one raises it, so the grid meets in between, also where the norm is known.
 //
 // A list of arrays is a table of slots that number their array. The addresses come from memory, once for 1024 entries,
-// and take registers in the place of constants: a kernel of its own, with fewer blocks per processor.
+// and take registers in the place of constants: a kernel of its own, with fewer blocks per processor, which knows short
+// rows too. 4 M parameters in rows of 64 are 62 rounds of 2 x 132 blocks of 8 such rows, not 125 of 4 x 132 single
+// ones.
 //
 // Bytes per parameter (float32): twice the gradient, and the value and each state read and written: 16 for clip_sgd, 24
 // with momentum, 32 for adam. Where the slots of all blocks fit into shared memory (H200: 132 processors of 227 kB, 7 M
@@ -26,9 +28,10 @@ namespace {
 // What the kernel knows of its launch.
 struct UpdateLaunch {
   UpdateTable table;
-  bool sums;  // the norms are not known
-  bool meet;  // the grid can meet: where there are sums, or may be, or a count
-  bool keep;  // the gradient of a block fits into its shared memory
+  bool sums;          // the norms are not known
+  bool meet;          // the grid can meet: where there are sums, or may be, or a count
+  bool keep;          // the gradient of a block fits into its shared memory
+  int bundle, items;  // short rows of a bundle; bundles and other slots
 };
 
 // What the entries of a slot are updated by.
@@ -47,9 +50,10 @@ struct Updater {
   const UpdateNumbers& o;
   Rule rule;
   const UpdateLaunch& launch;
-  double* norms;  // [2, slots]
+  double* norms;  // [2, slots], and with short rows [items]
   UpdateReport* report;
   Four<T>* kept;  // shared [rounds, slot_size / 4]
+  double* least;  // shared [update_warps]
   Joiner all;
 
   static constexpr double largest = sizeof(T) == 4 ? double{FLT_MAX} : DBL_MAX;
@@ -74,7 +78,9 @@ struct Updater {
   // Where this block keeps the gradient of the slot, or null.
   __device__ Four<T>* kept_of(int slot) const {
     const std::size_t round = static_cast<unsigned>(slot) / gridDim.x;
-    return launch.keep ? kept + round * (launch.table.slot_size / 4) : nullptr;
+    return launch.keep && (Where != Layout::list || slot < launch.table.whole)
+               ? kept + round * (launch.table.slot_size / 4)
+               : nullptr;
   }
 
   __device__ void set_scale(Steps<T>& s, double scale) const {
@@ -116,7 +122,7 @@ struct Updater {
     if (o.options.nonfinite == NonFinite::propagate || !(norm * fabs(grad_scale()) > largest / 2)) return norm;
     double beyond = 0;  // whether an entry of grad_scale * grad is beyond T: its norm may be so without that
     const T scale = static_cast<T>(grad_scale());
-    for (int i = static_cast<int>(threadIdx.x); i < slot.length; i += update_threads)
+    for (int i = all.rank(); i < slot.length; i += all.width)
       if (!finite(grad[i] * scale)) beyond = 1;
     return all.template join<Join::most>(beyond) != 0 ? HUGE_VAL : norm;
   }
@@ -146,19 +152,55 @@ struct Updater {
     });
   }
 
+  // The slots of an item: one of all threads, or short rows, one of every warp.
+  struct Item {
+    bool rows;
+    int first, end;   // slots
+    int begin, step;  // of these, those of this thread
+  };
+  __device__ Item take(int item) {
+    const int whole = launch.table.whole;
+    if (item < whole) return {false, item, item + 1, item, 1};
+    const int first = whole + (item - whole) * launch.bundle, left = launch.table.count - first;
+    return {true, first, first + (left < launch.bundle ? left : launch.bundle),
+            first + static_cast<int>(threadIdx.x) / 32, update_warps};
+  }
+
+  __device__ double fill_norm(int i) {
+    const UpdateSlot slot = slot_at(i);
+    const double norm = norm_of_grad(slot, kept_of(i));
+    double second = 0;
+    if (o.options.clip == Clip::adaptive) second = norm_of_value(slot);
+    if (o.options.clip == Clip::max_change) second = norm_of_step(slot);
+    if (all.rank() == 0) {
+      dev::store_cg(norms + i, norm);
+      dev::store_cg(norms + launch.table.count + i, second);
+    }
+    return norm;
+  }
   __device__ void fill_norms() {
-    const int slots = launch.table.count;
-    for (int i = static_cast<int>(blockIdx.x); i < slots; i += static_cast<int>(gridDim.x)) {
-      const UpdateSlot slot = slot_at(i);
-      const double norm = norm_of_grad(slot, kept_of(i));
-      double second = 0;
-      if (o.options.clip == Clip::adaptive) second = norm_of_value(slot);
-      if (o.options.clip == Clip::max_change) second = norm_of_step(slot);
-      if (threadIdx.x == 0) {
-        dev::store_cg(norms + i, norm);
-        dev::store_cg(norms + slots + i, second);
+    const int step = static_cast<int>(gridDim.x);
+    if constexpr (Where != Layout::list) {
+      for (int i = static_cast<int>(blockIdx.x); i < launch.table.count; i += step) fill_norm(i);
+    } else {
+      for (int at = static_cast<int>(blockIdx.x); at < launch.items; at += step) {
+        const Item item = take(at);
+        double norm = 0;
+        all.width = item.rows ? 32 : update_threads;
+        for (int i = item.begin; i < item.end; i += item.step) norm = fill_norm(i);
+        all.width = update_threads;
+        if (!launch.bundle) continue;
+        if (item.rows) {
+          PYASR_SYNC_BLOCK(1703);
+          norm = norm_of_norms(norms, item.first, item.end, &all);
+        }
+        if (threadIdx.x == 0) dev::store_cg(norms + 2 * launch.table.count + at, norm);
       }
     }
+  }
+  __device__ double norm_of_all() {
+    return norm_of_norms(Where == Layout::list && launch.bundle ? norms + 2 * launch.table.count : norms, 0,
+                         launch.items, &all);
   }
 
   __device__ double change_of(const UpdateSlot& slot, Joiner* joiner) const {
@@ -230,26 +272,48 @@ struct Updater {
       store(in.average + i, count, average, wide);
     }
   }
+  // What is known of the slots that are updated one after the other.
+  struct Known {
+    double total, common, factor;
+    int group;  // whose factor that is
+  };
+  __device__ void update_slot(int i, Known& known) {
+    const bool changes = o.options.clip == Clip::max_change;
+    const UpdateSlot slot = slot_at(i);
+    if (slot.first != known.group) known.factor = factor_of(slot, known.total, known.common);
+    known.group = slot.first;
+    const double factor = known.factor;
+    if (Where == Layout::list && all.width == 32) {
+      if (all.rank() == 0) least[threadIdx.x / 32] = lesser(factor, least[threadIdx.x / 32]);
+    } else if (i == slot.first && threadIdx.x == 0) {
+      lower(&report->scale, factor);
+    }
+    const Steps<T> s = steps_of(slot, changes ? 1 : factor, changes ? factor : 1);
+    const Four<T>* const keep = kept_of(i);
+    const int tile = 4 * all.width;
+    int at = slot.length / tile * tile + 4 * all.rank();
+    if (at < slot.length) update_entries(s, slot, keep, at, slot.length - at);
+#pragma unroll 1  // the blocks of a processor have 40 to 60 kB under way between them
+    for (at -= tile; at >= 0; at -= tile) update_entries(s, slot, keep, at, 4);
+  }
   // From the end of the last slot: what was read last is in cache.
   __device__ void update_slots(double total) {
-    constexpr int tile = static_cast<int>(update_tile);
-    const int mine = static_cast<int>(blockIdx.x), step = static_cast<int>(gridDim.x), slots = launch.table.count;
-    const bool changes = o.options.clip == Clip::max_change;
-    const double common = changes ? common_change() : 1;
-    double factor = 1;
-    int group = -1;
-    if (mine >= slots) return;
-    for (int i = mine + (slots - 1 - mine) / step * step; i >= 0; i -= step) {
-      const UpdateSlot slot = slot_at(i);
-      if (slot.first != group) factor = factor_of(slot, total, common);
-      group = slot.first;
-      if (i == slot.first && threadIdx.x == 0) lower(&report->scale, factor);
-      const Steps<T> s = steps_of(slot, changes ? 1 : factor, changes ? factor : 1);
-      const Four<T>* const keep = kept_of(i);
-      int at = slot.length / tile * tile + 4 * static_cast<int>(threadIdx.x);
-      if (at < slot.length) update_entries(s, slot, keep, at, slot.length - at);
-#pragma unroll 1  // the blocks of a processor have 40 to 60 kB under way between them
-      for (at -= tile; at >= 0; at -= tile) update_entries(s, slot, keep, at, 4);
+    Known known{total, o.options.clip == Clip::max_change ? common_change() : 1, 1, -1};
+    const int mine = static_cast<int>(blockIdx.x), step = static_cast<int>(gridDim.x);
+    const int end = Where == Layout::list ? launch.items : launch.table.count;
+    if (mine >= end) return;
+    int at = mine + (end - 1 - mine) / step * step;
+    if constexpr (Where != Layout::list) {
+      for (; at >= 0; at -= step) update_slot(at, known);
+    } else {
+      const bool first = threadIdx.x % 32 == 0;
+      if (first) least[threadIdx.x / 32] = 1;
+      for (; at >= 0; at -= step) {
+        const Item item = take(at);
+        all.width = item.rows ? 32 : update_threads;
+        for (int i = item.begin; i < item.end; i += item.step) update_slot(i, known);
+      }
+      if (first && least[threadIdx.x / 32] != 1) lower(&report->scale, least[threadIdx.x / 32]);
     }
   }
 
@@ -266,7 +330,7 @@ struct Updater {
     if (look) fill_norms();
     if (look || a.count) PYASR_SYNC_GRID(1702);
     if (!p.known || beyond) {
-      const double formed = norm_of_norms(norms, 0, launch.table.count, &all);
+      const double formed = norm_of_all();
       total = !p.known ? formed * fabs(grad_scale()) : finite(formed) ? total : HUGE_VAL;
     }
     if (careful && finite(total) && fabs(grad_scale()) > largest) total = HUGE_VAL;
@@ -293,54 +357,8 @@ __global__ void __launch_bounds__(update_threads, (update_resident<T, Rule, Wher
                   UpdateReport* report) {
   PYASR_DYNAMIC_SHARED(Four<T>, kept);
   PYASR_SHARED(double, part, 2 * update_warps);
-  Updater<T, Rule, Where>{a, o, rule, launch, norms, report, kept, {part}}.run();
-}
-
-template <class T>
-bool aligned(const UpdateVectors<T>& a) {
-  auto bits = reinterpret_cast<std::size_t>(a.value) | reinterpret_cast<std::size_t>(a.grad) |
-              reinterpret_cast<std::size_t>(a.average);
-  for (const T* s : a.state) bits |= reinterpret_cast<std::size_t>(s);
-  return bits % 16 == 0;
-}
-
-template <class T, class Rule, Layout Where>
-cudaError_t launch_update(const UpdateVectors<T>& a, const UpdateCall& call, const Rule& rule) {
-  const auto kernel = update_kernel<T, Rule, Where>;
-  const UpdateOptions& p = call.numbers.options;
-  int resident = 0;
-  if (const cudaError_t e = resident_blocks(kernel, update_threads, 0, &resident)) return e;
-  UpdateLaunch plan{call.table};
-  if (!plan.table.slots) {
-    const UpdatePlan whole = plan_update(a.n, resident);
-    plan.table = {nullptr, whole.slots, whole.slot_size, true};
-  }
-  const int slots = plan.table.count, blocks = update_blocks(slots, resident);
-  const double known = sqrt(p.sum_squares) * fabs(p.grad_scale), largest = sizeof(T) == 4 ? double{FLT_MAX} : DBL_MAX;
-  const bool unknown = call.numbers.grad_scale || call.numbers.sum_squares;
-  plan.sums = !p.known || p.clip == Clip::adaptive || p.clip == Clip::max_change;
-  plan.meet = plan.sums || a.count || (p.nonfinite != NonFinite::propagate && (unknown || known > largest / 2));
-  if (!plan.meet) {
-    return pyasr::cuda::launch(kernel, blocks, update_threads, 0, call.stream, a, call.numbers, rule, plan, call.norms,
-                               call.report);
-  }
-  const std::size_t rounds = static_cast<std::size_t>(slots ? (slots - 1) / blocks + 1 : 0);
-  std::size_t shared = plan.sums ? rounds * plan.table.slot_size * sizeof(T) : 0;
-  int with = 0;
-  if (const cudaError_t e = resident_blocks(kernel, update_threads, shared, &with)) return e;
-  plan.keep = shared != 0 && with >= blocks;
-  if (!plan.keep) shared = 0;
-  return launch_grid(kernel, blocks, update_threads, shared, call.stream, a, call.numbers, rule, plan, call.norms,
-                     call.report);
-}
-
-// What a rule's launcher calls.
-template <class T, class Rule>
-cudaError_t run_update(const UpdateVectors<T>& a, const UpdateCall& call, const Rule& rule) {
-  if (a.list) return launch_update<T, Rule, Layout::list>(a, call, rule);
-  const bool vectors = aligned(a) && (!call.table.slots || call.table.aligned);
-  return vectors ? launch_update<T, Rule, Layout::aligned>(a, call, rule)
-                 : launch_update<T, Rule, Layout::any>(a, call, rule);
+  PYASR_SHARED(double, least, update_warps);
+  Updater<T, Rule, Where>{a, o, rule, launch, norms, report, kept, least, {part}}.run();
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ template <class T>
 struct UpdateVectors : UpdateArrays<T> {
   std::size_t n;
   T* count;                     // [1] the updates done, in and out, or null where the rule has it from the host
-  const UpdateArrays<T>* list;  // of a list of arrays, which the slots number, or null
+  const UpdateArrays<T>* list;  // of a list of arrays, which the slots number, or of vectors with short rows; else null
 };
 
 struct UpdateNumbers {
@@ -37,7 +37,9 @@ struct UpdateNumbers {
 };
 
 // The gradient is cut into slots. A block forms the norm of a slot, and all blocks join norms in the order of slots.
-// Slots depend on n and the segment table alone: the same bits on any device, whatever the number of blocks.
+// Slots depend on n and the segment table alone: the same bits on any device, whatever the number of blocks. Rows of
+// adaptive clipping that are shorter than a tile are slots at the end of the table; a warp takes one, and a block a
+// bundle of them, in the place of a slot.
 struct UpdateSlot {
   std::int64_t begin;  // in the vector, or in its array of a list
   std::int32_t length;
@@ -51,13 +53,15 @@ static_assert(sizeof(UpdateSlot) == 48, "pyasr/ops/_cuda/_update.py writes them"
 struct UpdateTable {
   const UpdateSlot* slots;  // [count], by group; null for a vector without segments
   int count;
+  int whole;              // of these, those that are no short rows
   std::size_t slot_size;  // entries of the longest, a multiple of the tile
   bool aligned;           // every slot begins at a multiple of 4 entries
 };
 
 constexpr int update_threads = 256;
 constexpr std::size_t update_tile = 4 * update_threads;  // entries that a block takes at a time
-constexpr int update_most_slots = 1024;                  // of a vector without segments
+constexpr int update_warps = update_threads / 32;
+constexpr int update_most_slots = 1024;  // of a vector without segments
 
 struct UpdatePlan {
   std::size_t slot_size;  // entries of a slot, a multiple of the tile; the last slot may be shorter
@@ -79,9 +83,15 @@ constexpr UpdatePlan plan_update(std::size_t n, int resident_blocks) noexcept {
   return {per_slot * update_tile, slots, update_blocks(slots, resident_blocks)};
 }
 
-// Two norms per slot: of the gradient, and of the weights or of the step where a way of clipping asks for it.
+// Short rows of a bundle: a multiple of the warps, and so many that there are few bundles.
+constexpr int update_bundle(int rows) noexcept {
+  return rows ? ((rows - 1) / (update_warps * update_most_slots) + 1) * update_warps : 0;
+}
+
+// Two norms per slot: of the gradient, and of the weights or of the step where a way of clipping asks for it. With
+// short rows, one more for every other slot and every bundle.
 constexpr std::size_t update_workspace_bytes(int slots) noexcept {
-  return 2 * sizeof(double) * static_cast<std::size_t>(slots);
+  return 3 * sizeof(double) * static_cast<std::size_t>(slots);
 }
 
 // What the kernel leaves on the device. `skipped` is 0 or 1.

@@ -10,8 +10,6 @@
 namespace pyasr::cuda {
 namespace {
 
-constexpr int update_warps = update_threads / 32;
-
 // Four neighbouring entries belong to one thread, whatever their alignment: the same bits either way.
 template <class T>
 struct alignas(16) Four {
@@ -51,14 +49,19 @@ __device__ double join_warp(double x) {
   return x;
 }
 
-// Joined over the block, known to every thread. Two sets of parts take turns, so one barrier is enough.
+// Joined over the block, or in each warp of its own, known to every thread. Two sets of parts take turns, so one
+// barrier is enough.
 struct Joiner {
   double* part;  // shared [2, update_warps]
   int turn = 0;
+  int width = update_threads;  // or 32
+
+  __device__ int rank() const { return static_cast<int>(threadIdx.x) % width; }
 
   template <Join How>
   __device__ double join(double x) {
     x = join_warp<How>(x);
+    if (width == 32) return x;
     turn ^= update_warps;
     if (threadIdx.x % 32 == 0) part[turn + static_cast<int>(threadIdx.x) / 32] = x;
     PYASR_SYNC_BLOCK(1701);
@@ -77,7 +80,7 @@ struct Joiner {
 // loads of them under way.
 template <class T, int Ahead, class Each>
 __device__ double norm_of_entries(Joiner& all, int length, const Each& each) {
-  constexpr int tile = static_cast<int>(update_tile);
+  const int tile = 4 * all.width;
   double unit = 1;
   for (;;) {
     double s[4] = {};
@@ -87,7 +90,7 @@ __device__ double norm_of_entries(Joiner& all, int length, const Each& each) {
         s[k] += x * x;
       }
     };
-    int at = 4 * static_cast<int>(threadIdx.x);
+    int at = 4 * all.rank();
 #pragma unroll Ahead
     for (int full = length / tile; full > 0; --full, at += tile) add(each(at, 4));
     if (at < length) add(each(at, length - at));
@@ -100,6 +103,7 @@ __device__ double norm_of_entries(Joiner& all, int length, const Each& each) {
 
 // The norm of all that the slots [first, end) have norms of, by the threads of a block or, without one, of a warp.
 __device__ inline double norm_of_norms(const double* norms, int first, int end, Joiner* all) {
+  if (all && all->width == 32) return dev::load_cg(norms + first);  // a short row is one slot
   const int step = all ? update_threads : 32, from = first + static_cast<int>(threadIdx.x) % step;
   double largest = 0, total = 0;
   for (int i = from; i < end; i += step) largest = fmax(largest, dev::load_cg(norms + i));
@@ -112,7 +116,10 @@ __device__ inline double norm_of_norms(const double* norms, int first, int end, 
   return sqrt(all ? all->join<Join::sum>(total) : join_warp<Join::sum>(total)) / unit;
 }
 
-// *scale = the least of the factors that any thread brings; NaN is less than all. The order does not matter.
+// The lesser of two factors; NaN is less than all.
+__device__ inline double lesser(double x, double y) { return x != x || x < y ? x : y; }
+
+// *scale = the least of the factors that any thread brings. The order does not matter.
 __device__ inline void lower(double* scale, double factor) {
   auto* const bits = reinterpret_cast<unsigned long long*>(scale);
   unsigned long long seen = dev::atomic_add(bits, 0ull);

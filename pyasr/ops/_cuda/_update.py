@@ -27,6 +27,7 @@ SLOT = np.dtype(  # UpdateSlot of csrc/cuda/update.hpp
         ("root", np.float64),
     ]
 )
+TILE = 1024  # update_tile there
 MOST_TABLES = 16  # kept per device
 
 
@@ -137,8 +138,9 @@ class Table(NamedTuple):
     """The slots of a segment table, or of a list of arrays, on the device."""
 
     slots: Any  # bytes of SLOT, or None for a vector without segments
-    arrays: Any  # [count, 7] int64: UpdateArrays of csrc/cuda/update.hpp, or None for a vector
+    arrays: Any  # [count, 7] int64: places(), or None for vectors without short rows
     slot_count: int
+    whole: int  # of these, those that are no short rows
     slot_size: int
     aligned: bool
     groups: int
@@ -149,7 +151,7 @@ class Table(NamedTuple):
 def cut(segments: np.ndarray, kind: str | None, slot_size: int) -> np.ndarray:
     """The segments in slots of at most slot_size entries, in the order of what is clipped together.
 
-    That are groups, rows where kind is "adaptive", segments where it is "max_change".
+    That are groups, rows where kind is "adaptive", those shorter than a tile at the end, segments where it is "max_change".
     """
     rows = np.ones(len(segments), np.int64)
     if kind == "adaptive":  # one side of nothing may be longer than memory
@@ -159,13 +161,15 @@ def cut(segments: np.ndarray, kind: str | None, slot_size: int) -> np.ndarray:
     length = segments["columns" if kind == "adaptive" else "length"][owner]
     begin = segments["offset"][owner] + row * length
     group = segments["group"][owner] if kind not in ("adaptive", "max_change") else np.arange(len(owner))
-    order = np.argsort(group, kind="stable")
+    order = np.argsort(length < TILE if kind == "adaptive" else group, kind="stable")
     owner, length, begin, group = (x[order] for x in (owner, length, begin, group))
+    if kind == "adaptive":
+        group = np.arange(len(group))
     count = np.maximum(-(-length // slot_size), 1)
     of = np.repeat(np.arange(len(count)), count)
     at = (np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)) * slot_size
     slots = np.zeros(len(of), SLOT)
-    slots["array"] = owner[of]
+    slots["array"] = owner[of]  # of a list
     slots["begin"], slots["length"] = begin[of] + at, np.minimum(length[of] - at, slot_size)
     slots["first"] = np.searchsorted(group[of], group[of], "left")
     slots["end"] = np.searchsorted(group[of], group[of], "right")
@@ -177,44 +181,58 @@ def cut(segments: np.ndarray, kind: str | None, slot_size: int) -> np.ndarray:
 _tables: WeakKeyDictionary[Device, OrderedDict[Any, Table]] = WeakKeyDictionary()
 
 
-def listed(pieces: list[Piece]) -> tuple[np.ndarray, np.ndarray]:
-    """A list of arrays as a segment table whose segments begin at 0, each in its own, and where these are [count, 7]."""
-    arrays, segments = np.zeros((len(pieces), 7), np.int64), np.zeros(len(pieces), SEGMENT)
-    for line, segment, p in zip(arrays, segments, pieces, strict=True):
+def places(pieces: list[Piece]) -> np.ndarray:
+    """Where the arrays of pieces are [count, 7]: UpdateArrays of csrc/cuda/update.hpp."""
+    lines = np.zeros((len(pieces), 7), np.int64)
+    for line, p in zip(lines, pieces, strict=True):
         states = [*p.states, *[None] * (3 - len(p.states))]
         line[:6] = [address(x) for x in (p.value, p.grad, *states, p.average)]
         line[6] = not (line[:6] % 16).any()
+    return lines
+
+
+def as_segments(pieces: list[Piece]) -> np.ndarray:
+    """A list of arrays as a segment table whose segments begin at 0, each in its own."""
+    segments = np.zeros(len(pieces), SEGMENT)
+    for segment, p in zip(segments, pieces, strict=True):
         segment["length"], segment["rows"], segment["columns"] = p.value.size, p.rows, p.columns
     segments["lr"] = segments["decay"] = 1
-    return segments, arrays
+    return segments
 
 
 def table_of(
-    door: CudaDoor, segments: Any, arrays: Any, size: int, dtype: np.dtype, options: Options, stream: int
+    door: UpdateDoor, segments: Any, arrays: Any, size: int, dtype: np.dtype, options: Options, stream: int
 ) -> Table:
     """The slots of a segment table of a vector [size], or of the arrays of a list, uploaded when they are first seen; kept by
     content, not by identity."""
     device, clip = door.device, options.clip.kind
     if segments is None:
         slot_size, count, _ = device.native.update_plan(size, 1)
-        return Table(None, None, count, slot_size, True, 1, 1.0, 1.0)
+        return Table(None, None, count, count, slot_size, True, 1, 1.0, 1.0)
     kind = clip if clip in ("adaptive", "max_change") else None
     key: Any = None
     if isinstance(segments, np.ndarray):  # a stream of its own, because another one might read before the upload
-        places = None if arrays is None else arrays.tobytes()
-        content = segments.dtype, segments.shape, segments.strides, segments.tobytes(), places
+        where = None if arrays is None else arrays.tobytes()
+        content = segments.dtype, segments.shape, segments.strides, segments.tobytes(), where
         key = (door.index, stream, size, kind, *content)
     known = _tables.setdefault(device, OrderedDict())
     if key not in known:
-        if arrays is None:
+        if not door.listed:
             check_segments(door, segments, size)
         slot_size = device.native.update_plan(int(segments["length"].sum()), 1)[0]
         slots = cut(segments, kind, slot_size)
+        if not door.listed:
+            slots["array"] = 0
         aligned = not (slots["begin"] % 4).any()
         largest = (float(segments[name].max(initial=0.0)) for name in ("lr", "decay"))
         groups = len(np.unique(segments["group"]))
-        uploaded = [device.xp.asarray(slots.view(np.uint8)), None if arrays is None else device.xp.asarray(arrays)]
-        known[key] = Table(uploaded[0], uploaded[1], len(slots), slot_size, bool(aligned), groups, *largest)
+        short = (slots["length"] < TILE) & (slots["end"] - slots["first"] == 1) & (kind == "adaptive")
+        whole = len(slots) - int(np.count_nonzero(short))
+        used = arrays is not None and (door.listed or whole < len(slots))
+        uploaded = [
+            device.xp.asarray(x) if x is not None else None for x in (slots.view(np.uint8), arrays if used else None)
+        ]
+        known[key] = Table(uploaded[0], uploaded[1], len(slots), whole, slot_size, bool(aligned), groups, *largest)
         if len(known) > MOST_TABLES:
             known.popitem(last=False)
     known.move_to_end(key)
@@ -241,7 +259,9 @@ def run(door: UpdateDoor, pieces: list[Piece], options: Options, segments: Any, 
     if door.listed:
         if segments is not None:
             door.value_error(f"segments must be None with a list of arrays, got {type(segments).__name__}")
-        segments, arrays = listed(pieces)
+        segments, arrays = as_segments(pieces), places(pieces)
+    elif segments is not None and clip.kind == "adaptive":
+        arrays = places(pieces)
     table = table_of(door, segments, arrays, value.size, value.dtype, options, stream)
     vectors = [value, whole.grad, *whole.states, whole.average]
     at = list(map(address, vectors))
@@ -257,8 +277,8 @@ def run(door: UpdateDoor, pieces: list[Piece], options: Options, segments: Any, 
         proximal=options.proximal, clip=clip.kind or "", limit=limit, total=clip.total, root=clip.d == 0, eps=options.eps,
         grad_scale=options.grad_scale, propagate=options.nonfinite == "propagate", sum_squares=options.sum_squares,
         average_decay=options.average_decay, table=0 if table.slots is None else device.address(table.slots),
-        slots=table.slot_count, slot_size=table.slot_size, aligned=table.aligned, workspace=device.address(workspace),
-        count=address(scalars.get("step")), grad_scale_at=address(scalars.get("grad_scale")),
+        slots=table.slot_count, whole=table.whole, slot_size=table.slot_size, aligned=table.aligned,
+        workspace=device.address(workspace), count=address(scalars.get("step")), grad_scale_at=address(scalars.get("grad_scale")),
         sum_squares_at=address(scalars.get("sum_squares")), report=device.address(report), stream=stream, **rule,
     )  # fmt: skip
     info = DeviceStepInfo(device, report, stream)

@@ -64,6 +64,15 @@ def case(size, dtype, options, scale=1.0, shift=0, device=False, **more):
     return {"row": "clip_sgd", "make": make, **more}
 
 
+def short_rows(ops):
+    """Their norms together are beyond what float64 can square; that of the first row of a bundle is not."""
+    rng = np.random.default_rng(0)
+    value, grad = rng.standard_normal((2, 80))
+    grad *= np.repeat(np.where(np.arange(16) % 8, 1e200, 1.0), 5)
+    table = np.array([(0, 80, 16, 5, 1.0, 1.0, 0)], SEGMENT)
+    return (ops.xp.asarray(value), ops.xp.asarray(grad)), {"lr": 0.1, "clip": ("adaptive", 0.1), "segments": table}
+
+
 CASES = {
     f"{name}, {size}, {dtype}": case(size, dtype, options, mutate=False)
     for name, options in OPTIONS.items()
@@ -97,6 +106,7 @@ CASES |= {
         mutate=False,
     ),
     "no segments at all": case(5, "float32", {"segments": np.zeros(0, SEGMENT), "clip": ("norm", 1.0)}, mutate=False),
+    "short rows": {"row": "clip_sgd", "make": short_rows},
     "five blocks": case(9001, "float32", OPTIONS["norm"], resident=5),
     # Nine tiles of 8 kB are more than the block's 64 kB: the gradient is read twice.
     "grad beyond shared memory": case(9001, "float64", OPTIONS["norm"], resident=1, mutate=False),

@@ -37,6 +37,17 @@ def test_a_table_is_uploaded_once_and_again_when_it_has_changed(emulated, monkey
     assert len(seen) == 2
 
 
+def test_a_table_is_not_uploaded_while_a_graph_is_captured(emulated, monkeypatch):
+    value, grad = vectors(2)
+    emulated.clip_sgd(value, grad, lr=0.1, segments=TABLE)
+    monkeypatch.setattr(type(emulated.device), "capturing", True)
+    emulated.clip_sgd(value, grad, lr=0.1, segments=TABLE)
+    before = value.copy()
+    with pytest.raises(RuntimeError, match="clip_sgd: an upload can not be captured in a CUDA graph"):
+        emulated.clip_sgd([value], [grad], lr=0.1)
+    np.testing.assert_array_equal(value, before)
+
+
 def test_few_tables_are_kept(emulated):
     value, grad = vectors(2)
     for factor in range(3 * _update.MOST_TABLES):

@@ -229,9 +229,8 @@ def table_of(
         short = (slots["length"] < TILE) & (slots["end"] - slots["first"] == 1) & (kind == "adaptive")
         whole = len(slots) - int(np.count_nonzero(short))
         used = arrays is not None and (door.listed or whole < len(slots))
-        uploaded = [
-            device.xp.asarray(x) if x is not None else None for x in (slots.view(np.uint8), arrays if used else None)
-        ]
+        parts = slots.view(np.uint8), arrays if used else None
+        uploaded = [None if x is None else device.upload(door.op, x) for x in parts]
         known[key] = Table(uploaded[0], uploaded[1], len(slots), whole, slot_size, bool(aligned), groups, *largest)
         if len(known) > MOST_TABLES:
             known.popitem(last=False)

@@ -71,18 +71,22 @@ def why_not():
     return None
 
 
-def sources():
-    """Every file to compile."""
+def sources(folder):
+    """Every file to compile; `folder` is where one is written that includes all bindings, as the real module has them."""
     names = families()
-    bindings = [CSRC / "bind" / f"cuda_{name}.cpp" for name in names]
+    bindings = "".join(f'#include "bind/cuda_{name}.cpp"\n' for name in names)
+    together = folder / f"bindings-{hashlib.sha256(bindings.encode()).hexdigest()[:20]}.cpp"
+    if not together.exists():
+        _written(together, bindings)
     kernels = [CSRC / "cuda" / f"{name}.cu" for name in names]
-    return [
-        *(HERE / n for n in ("controls.cpp", "probes.cpp", "probes.cu")),
-        CSRC / "bind" / "cuda.cpp",
-        CSRC / "cuda" / "device.cpp",
-        *bindings,
-        *kernels,
-    ]
+    own = (HERE / n for n in ("controls.cpp", "probes.cpp", "probes.cu"))
+    return [together, *own, CSRC / "bind" / "cuda.cpp", *kernels]
+
+
+def _written(target, text):
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        (Path(folder) / target.name).write_text(text)
+        os.replace(Path(folder) / target.name, target)
 
 
 def _flags():
@@ -145,7 +149,7 @@ def build(sanitize=False):
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compiled, sources()))
+        objects = list(pool.map(compiled, sources(cache)))
     key = hashlib.sha256(repr([flags, [o.name for o in objects]]).encode()).hexdigest()[:20]
     target = cache / f"_cuda-{key}.so"
     for name in {p.name.rsplit("-", 1)[0] for p in cache.iterdir() if p.suffix in (".o", ".so")}:

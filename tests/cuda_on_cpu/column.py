@@ -80,7 +80,7 @@ def sources(folder):
         _written(together, bindings)
     kernels = [CSRC / "cuda" / f"{name}.cu" for name in names]
     own = (HERE / n for n in ("controls.cpp", "probes.cpp", "probes.cu"))
-    return [together, *own, CSRC / "bind" / "cuda.cpp", *kernels]
+    return [together, *own, CSRC / "bind" / "cuda.cpp", CSRC / "cuda" / "device.cpp", *kernels]
 
 
 def _written(target, text):

@@ -77,8 +77,9 @@ class Loss:
         self._used = used  # broadcasts over logits, False where grad is masked
         self._y: Any = None
         self.losses = losses
-        part = (xp.where(takes_part, losses, 0.0).sum(dtype=np.float64), takes_part.sum(dtype=np.float64))
-        self.totals = xp.stack(part)
+        self.totals = xp.empty(2)
+        self.totals[0] = xp.where(takes_part, losses, 0.0).sum(dtype=np.float64)
+        self.totals[1] = xp.count_nonzero(takes_part)
         self.sum_grad = dlogits
 
     @cached_property

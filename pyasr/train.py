@@ -33,8 +33,7 @@ class _Update(NamedTuple):
     epoch: int
     step: int
     lr: float
-    totals: Any  # [3] float64: the sum of the losses, of how many utterances, frames
-    report: Any  # [3] float64 of StepInfo: norm, scale, skipped
+    numbers: Any  # [6] float64: the sum of the losses, of how many utterances, frames; norm, scale, skipped of StepInfo
 
 
 @dataclass
@@ -67,16 +66,17 @@ def fit(
     """Train model.params, which the optimizer updates; return where the training stands.
 
     batches(epoch, first) gives tuples (x [T, B, F], lengths [B], *targets) of that epoch from number `first` on, and
-    criterion(logits, out_lengths, *targets) a loss; every `accumulate` batches make one update by the mean over all their
-    utterances. learning_rate(step) is a schedule. bptt cuts the gradient of recurrent layers of one direction every so many
-    frames of theirs; 0 does not.
+    criterion(logits, out_lengths, *targets) a loss, of which totals and sum_grad are looked at, as those of pyasr.losses.Loss;
+    every `accumulate` batches make one update by the mean over all their utterances. learning_rate(step) is a schedule. bptt
+    cuts the gradient of recurrent layers of one direction every so many frames of theirs; 0 does not.
 
     The result is a function of the weights, the batches and the seed: the same bits in every run. A training that goes on from
     `progress`, which is kept up to date, with the weights and the optimizer's state of that moment, ends with the same bits too.
     on_step and on_epoch are called after every update and epoch; what they raise ends the training between two updates, and an
     on_epoch that returns True ends it too. The numbers of `log_every` updates, and at the end of an epoch of those that are left,
-    are read together, and on_step is called for each of them then: on a device the host waits for it no more often. A step is the
-    last one that was done where step.step + 1 == progress.step; what on_step raises before that loses the steps in between.
+    are read together, and on_step is called for each of them then: on a device the host waits for it no more often, unless the
+    model has a params.state, which a skipped step leaves alone. A step is the last one that was done where
+    step.step + 1 == progress.step; what is raised before that loses the steps in between.
 
     HessianFree makes its update by all utterances of the `accumulate` batches, in evaluation mode: dropout, bptt and
     learning_rate have no part in it, and the `lr` of a Step is the factor that its line search found.
@@ -125,25 +125,26 @@ def _first_order(
     *, lr: float, seed: int, bptt: int,
 ) -> _Update:  # fmt: skip
     xp = model.params.ops.xp
-    totals = xp.zeros(3)
+    numbers = xp.zeros(6)
     model.params.grad[:] = 0
     for micro_batch, (x, lengths, *targets) in enumerate(group):
         logits, saved = model.forward(x, lengths, Mode(True, seed, at.step, micro_batch, bptt=bptt))
         loss = criterion(logits, model.out_lengths(lengths), *targets)
         model.backward(saved, loss.sum_grad, need_dx=False)
-        totals[:2] += loss.totals
-        totals[2] += lengths.sum()
-    info = optimizer.step(lr, grad_scale=1 / xp.maximum(totals[1], 1))
+        numbers[:2] += loss.totals
+        numbers[2] += lengths.sum()
+    info = optimizer.step(lr, grad_scale=1 / xp.maximum(numbers[1], 1))
+    numbers[3:] = info.report
     if model.params.state.size and not info.skipped:
         model.commit(saved)
-    return _Update(at.epoch, at.step, lr, totals, info.report)
+    return _Update(at.epoch, at.step, lr, numbers)
 
 
 def _read(updates: list[_Update], xp: Any) -> list[Step]:
     """What the updates did, by one look at the device."""
     if not updates:
         return []
-    rows = host(xp.stack([xp.concatenate((u.totals, u.report)) for u in updates])).tolist()
+    rows = host(xp.concatenate([u.numbers for u in updates])).reshape(-1, 6).tolist()
     return [
         Step(u.epoch, u.step, total / max(count, 1), u.lr, norm, skipped != 0, int(frames))
         for u, (total, count, frames, norm, _, skipped) in zip(updates, rows, strict=True)

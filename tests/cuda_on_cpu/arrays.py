@@ -137,5 +137,9 @@ def library(**own):
         return np.where(condition.astype(bool), x, y)  # CuPy's takes no Python bool
 
     names |= {name: maker(names[name]) for name in MAKERS}
-    names |= {"asarray": asarray, "ndarray": DeviceArray, "where": where}
+
+    def count_nonzero(x):
+        return on_device(np.asarray(np.count_nonzero(plain(x))))  # NumPy's is a number of the host
+
+    names |= {"asarray": asarray, "count_nonzero": count_nonzero, "ndarray": DeviceArray, "where": where}
     return SimpleNamespace(**(names | {"__name__": "cupy"} | own))

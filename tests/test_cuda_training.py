@@ -4,6 +4,7 @@ the emulated one, whose arrays are as strict as CuPy's.
 
 import json
 import runpy
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,19 @@ def test_hessian_free_steps_are_those_of_the_cpu(emulated):
     assert steps["cuda"][-1].after < steps["cuda"][0].loss
 
 
+def test_a_batch_in_which_nobody_takes_part_moves_nothing(emulated):
+    for ops in (emulated.backend, pyasr.backend("numpy")):
+        (model, criterion), steps = built(ops, "ctc"), []
+        (x, lengths, _), *_ = in_batches(ops, "ctc")(0, 0)
+        batch, before = (x, lengths, ops.xp.asarray(np.full((2, 12), 1, "i4"))), host(model.params.value).copy()
+        fit(
+            model, criterion, lambda epoch, first, only=batch: [only], Sgd(model.params), epochs=1,
+            learning_rate=lambda step: 0.1, on_step=steps.append,
+        )  # fmt: skip
+        assert [(s.loss, s.norm, s.skipped) for s in steps] == [(0.0, 0.0, False)]
+        np.testing.assert_array_equal(host(model.params.value), before)
+
+
 @pytest.mark.parametrize("bad", [0, -1, 1.5, "2", None])
 def test_a_bad_interval_is_refused(bad):
     with pytest.raises((TypeError, ValueError), match="fit: log_every must"):
@@ -225,6 +239,58 @@ def test_a_training_goes_on_with_the_same_bits(command, recordings, tmp_path, mo
         whole, halved = (checkpoint.load(tmp_path / run / f"{name}.safetensors").tensors for run in ("whole", "halved"))
         assert whole.keys() == halved.keys()
         assert all(np.array_equal(whole[key], halved[key]) for key in whole)
+
+
+@pytest.fixture
+def saves(monkeypatch):
+    """The updates after which checkpoints were written."""
+    seen, save = [], training._Training._save
+    monkeypatch.setattr(training._Training, "_save", lambda self: (seen.append(self.state.progress.step), save(self)))
+    return seen
+
+
+@pytest.mark.parametrize(("pressed", "stopped"), [(0, 2), (3, 5)])
+def test_ctrl_c_within_an_interval_loses_no_step(command, recordings, tmp_path, monkeypatch, saves, pressed, stopped):
+    """Epochs of three updates, so looks after 2, 3, 5 and 6; checkpoints at the first look behind every fourth update."""
+    argv = ["--device", "cuda", "--log-every", 2, "--checkpoint-every", 4, *SMALL]
+    command("train", recordings, "--out", tmp_path / "whole", *argv)
+    assert saves == [5, 6]  # and at the end
+    rate = training._Training.learning_rate
+
+    def press(self, step):
+        if step == pressed:
+            signal.raise_signal(signal.SIGINT)
+        return rate(self, step)
+
+    with monkeypatch.context() as m:
+        m.setattr(training._Training, "learning_rate", press)
+        said = command("train", recordings, "--out", tmp_path / "halved", *argv, code=130)
+    assert f"at step {stopped};" in said
+    saves.clear()
+    command("train", "--resume", tmp_path / "halved", "--json")
+    assert saves == ([5, 6] if stopped == 2 else [6])
+    clock = {"seconds": None}
+    whole, halved = ([record | clock for record in metrics(tmp_path / run)] for run in ("whole", "halved"))
+    assert halved == whole
+    whole, halved = (checkpoint.load(tmp_path / run / "last.safetensors").tensors for run in ("whole", "halved"))
+    assert all(np.array_equal(whole[key], halved[key]) for key in whole)
+
+
+@pytest.mark.parametrize(("begun", "ended"), [("cuda", "cpu"), ("cpu", "cuda")])
+def test_a_training_goes_on_where_it_began(command, recordings, tmp_path, monkeypatch, begun, ended):
+    """Features have other bits elsewhere, and so would the weights; the message says what is other."""
+
+    def pressed(*_, **__):
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as m:
+        m.setattr(training, "evaluate", pressed)
+        command("train", recordings, "--out", run, "--device", begun, "--checkpoint-every", 1, *SMALL, code=130)
+    said = command("train", "--resume", run, "--device", ended, code=1)
+    names = {"cuda": "cuda", "cpu": "default"}
+    assert f"it ran on the backend '{names[begun]}', this is '{names[ended]}'" in said
+    assert command("train", "--resume", run, "--json")["steps"] == 6
 
 
 def test_device_and_backend_are_one_choice(command, recordings, tmp_path):

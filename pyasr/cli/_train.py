@@ -98,6 +98,7 @@ def train(
         chosen, where = folder.config()
         corpus, backend = folder.corpus(data, offline=offline, strict=strict), backend or where.get("backend")
         checkpoint_every = checkpoint_every or where.get("checkpoint_every")
+        log_every = log_every or where.get("log_every")
     else:
         assert source is not None
         chosen = {} if config is None else {name: value for name, value in read_toml(config).items() if name != "run"}
@@ -116,7 +117,7 @@ def train(
         )  # fmt: skip
         where = {"source": source if named else str(Path(source).resolve())}
         where |= {key: str(path.resolve()) for key, path in (("data", data), ("dev", dev)) if path is not None}
-        settled = (("backend", backend), ("checkpoint_every", checkpoint_every))
+        settled = (("backend", backend), ("checkpoint_every", checkpoint_every), ("log_every", log_every))
         where |= {key: value for key, value in settled if value not in (None, BEST_ON_CPU)}
     transcripts = (
         (corpus.train, corpus.dev) if dev is None else (corpus.train,)

@@ -1,6 +1,6 @@
 """The folder of a run.
 
-config.toml           every option, and in [run] where the recordings are, the backend and how often is saved
+config.toml           every option, and in [run] where the recordings are, the backend, how often is saved and looked at a GPU
 metrics.jsonl         a line per update ("step") and per epoch ("epoch")
 last.safetensors      weights, optimizer and progress; previous.safetensors is the one before
 best.safetensors      the weights of the best epoch
@@ -61,7 +61,7 @@ class RunFolder:
         if not isinstance(run, dict) or not isinstance(run.get("source"), str):
             raise ValueError(f"{file} must have run.source, got {run!r:.80}")
         for name, value in run.items():
-            if name == "checkpoint_every":
+            if name in ("checkpoint_every", "log_every"):
                 if type(value) is not int or value < 1:
                     raise ValueError(f"{file}: run.{name} must be a whole number of updates, got {value!r:.80}")
             elif not isinstance(value, str):

@@ -186,9 +186,14 @@ class _Training:
         training = saved.config.get("training")
         if not isinstance(training, dict):
             raise CheckpointError(f"{saved.path} holds a recognizer and no training that could go on")
+        notes, here, why = saved.config.get("notes"), self.notes["backend"], ""
+        if isinstance(notes, dict) and notes.get("backend") != here:  # whose features may have other bits
+            why = f"; it ran on the backend {notes.get('backend')!r}, this is {here!r}"
         for what, now in self.identity.items():
             if training.get(what) != now:
-                raise CheckpointError(f"{saved.path}: the {what} must be those that the run began with, got others")
+                raise CheckpointError(
+                    f"{saved.path}: the {what} must be those that the run began with, got others{why}"
+                )
         msgspec = need("msgspec")
         try:
             self.state = msgspec.convert(training.get("state"), State)
@@ -336,7 +341,7 @@ def train(
     Recordings that cannot be used are skipped and counted; strict=True makes the first of them an error.
 
     Raises FileExistsError for a folder that holds something, ValueError when nothing is left to train on or to choose by,
-    CheckpointError for a checkpoint of other recordings or options, Interrupted after saving on Ctrl-C.
+    CheckpointError for a checkpoint of other recordings, options or bits of features, Interrupted after saving on Ctrl-C.
     """
     for package in ("safetensors", "rapidfuzz", "matplotlib"):
         need(package)  # before the work, not after its first epoch

@@ -242,7 +242,7 @@ def _labels(door: Door, xp: Any, logits: Any, lengths: Any, labels: Any) -> Any:
 
 def _per_utterance(xp: Any, logits: Any, labels: Any, rows: Any, dlogits: Any) -> tuple[Any, Any, Any, Any, Any]:
     """What Loss takes, from the losses and gradients of rows: (logits, losses [B], dlogits, used, takes_part)."""
-    used, dlogits = labels >= 0, dlogits.reshape(logits.shape)
+    used, dlogits = labels != -1, dlogits.reshape(logits.shape)  # a device has not refused -2: its loss is NaN
     losses, takes_part = rows.reshape(labels.shape), used
     if logits.ndim == 3:
         losses, takes_part = losses.sum(0, dtype=np.float64), used.any(0)

@@ -89,6 +89,33 @@ def test_criteria_do_as_on_the_cpu(emulated, name):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [SoftmaxCrossEntropy, Hinge])
+def test_an_infinite_loss_takes_no_part_on_a_device_either(emulated, kind):
+    logits, labels = np.zeros((3, 4), "f4"), np.array([1, 2, 3], "i4")
+    logits[1, 2] = -np.inf
+    found = []
+    for ops in (emulated.backend, backend("numpy")):
+        loss = kind(ops)(ops.xp.asarray(logits), None, ops.xp.asarray(labels))
+        found.append([loss.value, loss.count, host(loss.losses).tolist(), host(loss.grad).tolist()])
+    assert found[0][:2] == pytest.approx(found[1][:2], rel=1e-6)
+    assert found[0][1] == 2
+    np.testing.assert_allclose(found[0][3], found[1][3], rtol=1e-5)
+    np.testing.assert_array_equal(found[0][3][1], 0)
+    assert found[0][2][1] == np.inf
+
+
+@pytest.mark.parametrize("bad", [-2, 4, 2**31 - 1])
+@pytest.mark.parametrize("kind", [SoftmaxCrossEntropy, Hinge])
+def test_labels_that_nobody_looks_at_make_their_row_and_the_value_nan(emulated, kind, bad):
+    """On a device, where looking would wait; the others are what they are."""
+    xp = emulated.backend.xp
+    loss = kind(emulated.backend)(xp.zeros((3, 4)), None, xp.asarray(np.array([1, bad, -1], "i4")))
+    losses, grad = host(loss.losses), host(loss.sum_grad)
+    assert np.isfinite(losses).tolist() == np.isfinite(grad).all(1).tolist() == [True, False, True]
+    assert np.isnan(grad[1]).all()
+    assert np.isnan(loss.value)
+
+
 def test_what_a_layer_keeps_for_the_way_back_is_not_given_to_others(emulated):
     """The input of a layer dies with the layer below it, unless `saved` holds it: here nobody else does."""
     rng, ops = np.random.default_rng(0), emulated.backend

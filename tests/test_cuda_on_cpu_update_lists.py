@@ -6,6 +6,7 @@ import pytest
 import pyasr
 from pyasr.counter import stream
 from pyasr.ops import backend
+from pyasr.ops._update import SEGMENT
 
 STATES = {"clip_sgd": ("buffer",), "adam": ("mean", "square", "largest"), "rmsprop": ("square", "buffer", "mean")}
 OWN = {"clip_sgd": {"momentum": 0.9}, "adam": {"step": 3}, "rmsprop": {"momentum": 0.5}}
@@ -168,3 +169,17 @@ def test_bad_lists_are_named(emulated, arguments, kind, words):
     with pytest.raises(kind) as e:
         emulated.clip_sgd(**arguments)
     assert str(e.value) == f"clip_sgd: {words}"
+
+
+def test_a_known_table_is_refused_for_a_shorter_vector(emulated):
+    value, grad = np.ones(9, "f4"), np.ones(9, "f4")
+    table = np.array([(0, 4, 2, 2, 1.0, 1.0, 0), (5, 3, 1, 3, 1.0, 1.0, 1)], SEGMENT)
+    emulated.clip_sgd(value, grad, lr=0.1, segments=table)
+    with pytest.raises(ValueError, match=r"clip_sgd: segments\[1\] must lie within \[4, P = 7\]"):
+        emulated.clip_sgd(value[:7], grad[:7], lr=0.1, segments=table)
+
+
+def test_a_count_and_a_scale_in_one_place_are_refused(emulated):
+    arrays, both = [np.ones(4) for _ in range(4)], np.zeros(1)
+    with pytest.raises(ValueError, match="adam: step and grad_scale must not share memory"):
+        emulated.adam(*arrays, step=both, lr=0.1, grad_scale=both)

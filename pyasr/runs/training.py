@@ -52,9 +52,7 @@ class Hooks:
     """Functions that are called while a training runs."""
 
     on_utterance: Callable[[Utterance], object] = lambda utterance: None  # before its features are made
-    on_start: Callable[[int, int], object] = lambda done, steps: (
-        None
-    )  # updates that are done, and that there are in all
+    on_start: Callable[[int, int], object] = lambda done, steps: None  # updates that are done, and in all
     on_step: Callable[[Step], object] = lambda step: None
     on_epoch: Callable[[dict[str, Any]], object] = lambda record: None
     on_note: Callable[[str], object] = lambda note: None  # what a user should know
@@ -243,14 +241,12 @@ class _Training:
             self._save()
 
     def _after_step(self, step: Step) -> None:
-        state = self.state
-        if not step.skipped:
-            state.loss_sum, state.loss_steps = state.loss_sum + step.loss, state.loss_steps + 1
+        state, record = self.state, dict[str, Any](step=step.step + 1)
         state.hours += step.frames * FRAME_SHIFT / 3600
-        record: dict[str, Any] = {"step": step.step + 1}
         if step.skipped:
             record["skipped"] = True
         else:
+            state.loss_sum, state.loss_steps = state.loss_sum + step.loss, state.loss_steps + 1
             record |= {"loss": step.loss, "lr": step.lr, "norm": step.norm, "frames": step.frames}
         if step.second_order is not None:
             did = step.second_order
@@ -261,8 +257,7 @@ class _Training:
         n, done = self.checkpoint_every, state.progress.step
         if step.step + 1 < done:
             return  # others are to be told of before the training stands where its weights do
-        if self.pressed():
-            raise _Stop
+        self._stop_if_pressed()
         if done // n > self.saved_step // n if n else time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
             self._save()
 

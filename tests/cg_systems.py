@@ -17,7 +17,8 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def cg(column, *args, **kwargs):
-    return pyasr.backend(column).cg(*args, **kwargs)
+    """By the name of a column, or by a column itself."""
+    return (pyasr.backend(column) if isinstance(column, str) else column).cg(*args, **kwargs)
 
 
 def problem(n, condition, dtype, seed=0):

@@ -72,7 +72,7 @@ struct CgMethod {
     for (int i = v.own_begin(); i < v.own_end(); i += v.step())
       m.a += v.x[i] * (unit * static_cast<double>(v.r[i]) + v.b(i));
     v.decide_own(m, [&](const CgSums& t) {
-      s->stopped = s->stopped || martens_stops(-0.5 * t.a);
+      s->stopped = s->stopped || martens_stops(vectors, s->iterations, -0.5 * t.a);
       go_on();
     });
   }
@@ -112,16 +112,11 @@ struct CgMethod {
     s->rz = rz;
     if (!(rz > 0 && finite(rz))) return end(finite(rz) ? cg_indefinite_m : cg_not_finite);
     s->beta = (rz - across) / before;
-    s->length_in_m = rz + s->beta * s->beta * s->length_in_m;  // r is orthogonal to the p before
+    if (vectors.preconditioned) {
+      s->length_in_m = rz + s->beta * s->beta * s->length_in_m;  // r is orthogonal to the p before
+      s->with_p *= s->beta;
+    }
     ask(CgPhase::multiplied, CgNeeds::product);
-  }
-  __device__ bool martens_stops(double energy) {
-    const long long room = vectors.room, i = s->iterations, wanted = i <= 100 ? 10 : (i - 1) / 10 + 1;
-    const long long k = wanted < longest_look_back ? wanted : longest_look_back;
-    if (vectors.first()) dev::store_cg(vectors.energies + i % room, energy);
-    if (i <= k || !(energy < 0)) return false;
-    const double ago = dev::load_cg(vectors.energies + (i - k) % room);
-    return (energy - ago) / energy < (o.scale_by_k ? static_cast<double>(k) * o.martens_eps : o.martens_eps);
   }
 
   // All threads.
@@ -179,12 +174,15 @@ struct CgMethod {
 
   __device__ void start() {
     const Vectors v = vectors;
+    bool bad = false;
     for (int i = v.own_begin(); i < v.own_end(); i += v.step()) {
-      v.x[i] = v.guess(i);
+      const double x = v.guess(i);
+      bad = bad || !finite(v.rounds ? static_cast<double>(static_cast<float>(x)) : x);
+      v.x[i] = v.at[i] = x;  // the first residual is that of the guess itself
       v.best[i] = 0;
       v.res[i] = v.b(i);
     }
-    v.decide_own({round_x() ? 1.0 : 0.0, 0, 0}, [&](const CgSums& t) { s->bad = t.a != 0; });
+    v.decide_own({bad ? 1.0 : 0.0, 0, 0}, [&](const CgSums& t) { s->bad = t.a != 0; });
     norm([&](int i, double& e, double&) { e = v.b(i); },
          [&](double size, double) {
            if (!finite(size) || s->bad) return finish(cg_not_finite);
@@ -197,7 +195,7 @@ struct CgMethod {
 
   __device__ void first_residual() {
     measure([&](double length, double product) {
-      s->length = s->best_length = length;
+      s->length = s->first_length = s->best_length = length;
       if (!finite(length)) return finish(cg_not_finite);
       if (length <= s->tolerance) return finish(0);
       s->best_energy = -0.5 * product;
@@ -222,7 +220,7 @@ struct CgMethod {
     v.decide_rarely(m, [&](const CgSums& t) {
       s->rr = s->low_rr = t.a;
       s->rz = 1;
-      s->length_in_m = 0;
+      s->length_in_m = s->with_p = s->way_in_m = s->lift = 0;
       s->stopped = s->rr <= s->target;
       go_on();
     });
@@ -262,12 +260,19 @@ struct CgMethod {
       if (!finite(pq)) return end(cg_not_finite);
       if (t.top > s->operator_norm * length) s->operator_norm = t.top / length;
       const double noise = 4 * rounding<T>() * s->operator_norm * pp;
+      double least = noise;
       // Where M takes scales out of A, what is small beside |A| need not be rounding: M is the measure.
-      if (pq > s->steepest * s->length_in_m) s->steepest = pq / s->length_in_m;
-      const double scaled = 4 * rounding<T>() * s->steepest * s->length_in_m;
-      if (pq <= (v.preconditioned && scaled < noise ? scaled : noise))
-        return end(pq < -noise ? cg_negative_curvature : cg_breakdown);
+      if (v.preconditioned) {
+        if (pq > s->steepest * s->length_in_m) s->steepest = pq / s->length_in_m;
+        const double scaled = 4 * rounding<T>() * s->steepest * s->length_in_m;
+        least = scaled < noise ? scaled : noise;
+      }
+      if (pq <= least) return end(pq < -noise ? cg_negative_curvature : cg_breakdown);
       s->alpha = s->rz / pq;
+      if (!v.preconditioned) return;
+      s->way_in_m += s->alpha * (2 * s->with_p + s->alpha * s->length_in_m);
+      s->with_p += s->alpha * s->length_in_m;
+      s->lift += s->alpha * s->rz;
     });
     if (s->phase == CgPhase::ending) return;
     const double alpha = s->alpha, step = alpha * s->unit;
@@ -295,12 +300,13 @@ struct CgMethod {
   // The run is over: asks for the residual of the x that would be returned, where it is to be verified.
   __device__ void end_run() {
     const Vectors v = vectors;
-    v.meet();                                       // at may still be read
-    if (s->info == cg_breakdown) copy(v.x, v.low);  // the last steps before a breakdown are huge and lead away
+    v.meet();  // at may still be read
+    // The last steps before a breakdown are huge and lead away.
+    if (s->info == cg_breakdown || s->falls_back) copy(v.x, v.low);
     v.decide_own({round_x() ? 1.0 : 0.0, 0, 0}, [&](const CgSums& t) {
       const double tolerance = s->tolerance / s->unit;
       s->take = false;
-      if (t.a != 0) return finish(cg_not_finite);
+      if (t.a != 0) return finish(!s->falls_back ? cg_not_finite : s->info ? s->info : s->iterations);
       s->take = s->info == cg_not_finite || o.martens || !o.verify;
       if (s->info == cg_not_finite) return finish(cg_not_finite);
       if (!s->take) return ask(CgPhase::verifying, CgNeeds::residual);
@@ -313,27 +319,25 @@ struct CgMethod {
   __device__ void verify() {
     const Vectors v = vectors;
     measure([&](double length, double product) {
+      s->take = s->falls_back && length < s->best_length;
+      if (s->falls_back) return finish(s->info ? s->info : s->iterations);
       s->started = s->length;
       s->length = length;
-      s->take = false;
       if (!finite(length)) return finish(cg_not_finite);
       s->take = length <= s->tolerance;
       if (s->take) return finish(0);
-      const double energy = -0.5 * product;
-      const bool closer = length < s->best_length;
-      s->take = closer;
-      if (s->info != 0 || s->iterations >= o.maxiter) {
-        // The residual may grow while the error shrinks: only an x that is worse by both is given up.
-        s->take = closer || (energy < s->best_energy && s->info != cg_breakdown);
-        return finish(s->info ? s->info : s->iterations);
-      }
-      if (closer) {
+      s->take = length < s->best_length;
+      s->energy = -0.5 * product;
+      s->closing = s->info != 0 || s->iterations >= o.maxiter;
+      if (s->closing) return;
+      if (s->take) {
         s->best_length = length;
-        s->best_energy = energy;
+        s->best_energy = s->energy;
       }
       if (v.refines) return ask(CgPhase::refining, CgNeeds::residual);
       restart();
     });
+    if (s->closing) close();
     if (s->take) copy(v.best, v.at);
     if (s->phase == CgPhase::iterating) copy(v.x, v.at);
     if (s->phase == CgPhase::refining) {
@@ -341,6 +345,31 @@ struct CgMethod {
       copy(v.at, v.x);
       v.decide_own({}, [](const CgSums&) {});
     }
+  }
+  // The residual may grow while the error shrinks, so the energy says which x is better. Where A is not positive
+  // definite it falls without bound: it is not asked where that was seen, below the rounding of A (in the measure of M,
+  // of the run's way), and where more than the first residual is left after n iterations, which in exact arithmetic are
+  // the solution.
+  __device__ void close() {
+    const Vectors v = vectors;
+    norm([&](int i, double& e, double&) { e = v.at_entry(i); }, [&](double reach, double) { s->reach = reach; });
+    const double unit = s->reach > 0 ? s->reach : 1;
+    CgSums m{};
+    for (int i = v.begin(); i < v.end(); i += v.step()) m.a += v.at_entry(i) / unit * (v.b(i) - residual(v, i));
+    v.decide_rarely(m, [&](const CgSums& t) {
+      s->closing = false;
+      const bool resolved = t.a > 4 * rounding<T>() * s->operator_norm * s->reach ||
+                            s->lift > 4 * rounding<T>() * s->steepest * s->way_in_m;
+      const bool early = s->iterations < v.n || s->length <= s->first_length;
+      if (!s->info && resolved && s->energy < s->best_energy && early) {
+        s->take = true;
+        return finish(s->iterations);
+      }
+      if (s->take) s->best_length = s->length;
+      s->falls_back = s->low_rr < s->rr && s->info != cg_breakdown;  // a smaller residual lies on the way
+      if (!s->falls_back) return finish(s->info ? s->info : s->iterations);
+      end(!s->info && !resolved ? cg_breakdown : s->info);
+    });
   }
   // One thread: goes on from here unless this is as close as the precision comes.
   __device__ void restart() {

@@ -10,14 +10,17 @@ enum class CgPhase : int { starting, first, iterating, preconditioned, multiplie
 
 // Every block has its own copy, the same in all.
 struct CgScalars {
-  double tolerance, length, started, unit, target, rr, rz, low_rr, share, operator_norm, best_length, best_energy;
-  double length_in_m, steepest, beta, alpha, scale;
+  double tolerance, length, started, unit, target, rr, rz, low_rr, share, operator_norm;
+  double first_length, best_length, best_energy, energy, reach;
+  double length_in_m, steepest, with_p, way_in_m, lift;  // as in CgState; 0 where there is no M
+  double beta, alpha, scale;
   long long info, iterations;
   CgPhase phase;
   CgNeeds needs;
   int verifications;
   int turn;  // of the two sets of slots
   bool stopped, lower, take, bad, symmetric;
+  bool closing, falls_back;  // the last x is judged; the residual is wanted of the x with the smallest one of the run
 };
 static_assert(sizeof(CgScalars) <= cg_scalar_bytes);
 
@@ -79,6 +82,17 @@ __device__ void decide_in_grid(const CgSums& mine, CgSums* part, CgScalars* s, d
     m = plus(m, {dev::load_cg(slot), dev::load_cg(slot + 1), dev::load_cg(slot + 2)});
   }
   decide_in_block<false>(m, part, then);
+}
+
+// One thread: the energy fell by less than martens_eps of what it is, per iteration over the last tenth.
+template <class Vectors>
+__device__ bool martens_stops(const Vectors& v, long long i, double energy) {
+  const long long room = v.room, wanted = i <= 100 ? 10 : (i - 1) / 10 + 1;
+  const long long k = wanted < longest_look_back ? wanted : longest_look_back;
+  if (v.first()) dev::store_cg(v.energies + i % room, energy);
+  if (i <= k || !(energy < 0)) return false;
+  const double ago = dev::load_cg(v.energies + (i - k) % room);
+  return (energy - ago) / energy < (v.o.scale_by_k ? static_cast<double>(k) * v.o.martens_eps : v.o.martens_eps);
 }
 
 }  // namespace pyasr::cuda

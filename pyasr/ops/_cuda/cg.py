@@ -12,6 +12,7 @@ from pyasr.ops._cg_problem import INDEFINITE
 from pyasr.ops._cuda._device import Device
 from pyasr.ops._cuda._door import CudaDoor, DeviceArray, address
 from pyasr.ops._door import FLOATS
+from pyasr.ops.cg import ASYMMETRIC
 
 STORED = ("full", "lower", "upper", "packed")
 # Matrix-free: the host looks whether the solution is over once in so many products.
@@ -39,7 +40,7 @@ class DeviceCgInfo:
         asymmetric = np.flatnonzero(self._values[:, 0] == self._device.native.cg_asymmetric)
         if asymmetric.size:
             where = f" in system {asymmetric[0]}" if self._batched else ""
-            raise ValueError(f"cg: A must be symmetric, got a matrix whose two triangles disagree{where}")
+            raise ValueError(f"cg: {ASYMMETRIC}{where}")
         return self._values
 
     def get(self) -> Any:

@@ -54,6 +54,20 @@ def operator(n, dtype, options=None, **fields):
     return {"row": "cg", "make": make, **fields}
 
 
+def singular(n, dtype, precondition=False, **options):
+    """Eigenvalues 1, 2 and 3, a null vector, and a right-hand side of which 0.9 is left."""
+
+    def make(ops):
+        rng = np.random.default_rng(n)
+        Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+        A = (Q * np.r_[np.resize([1.0, 2.0, 3.0], n - 1), 0]) @ Q.T
+        A, b = ((A + A.T) / 2).astype(dtype), (Q[:, :3].sum(1) + 4 * Q[:, -1]).astype(dtype)
+        M = {"M": ops.xp.asarray(np.diag(1 / np.diag(A)))} if precondition else {}
+        return (ops.xp.asarray(A), ops.xp.asarray(b)), {**M, **options}
+
+    return {"row": "cg", "make": make}
+
+
 SMALL = {"mutate": False}
 CASES = {f"{n}, {dtype}": case(n, dtype, **SMALL) for n in (1, 2, 7, 33) for dtype in ("float32", "float64")}
 CASES |= {
@@ -88,6 +102,11 @@ CASES |= {
     "products, two iterations": operator(7, "float64", {"maxiter": 2}, **SMALL),
     "negative curvature": given(np.diag([1.0, -1.0, 2.0]), [1.0, 2.0, 1.0]),
     "a breakdown": given([[1, 1], [1, 1]], [1.0, -1.0]),
+    "singular": singular(19, "float64"),
+    "singular, on chip": singular(109, "float64", maxiter=6),
+    "singular, from memory": singular(217, "float64"),
+    "singular, float32": singular(37, "float32"),
+    "singular, preconditioned": singular(19, "float64", precondition=True),
     "NaN": given([[1, 0], [0, np.nan]], [1.0, 1.0]),
     "b = 0": given(np.eye(3), np.zeros(3)),
     "b overflows when squared": given(np.eye(3) * 1e100, [1e200, 2e200, -1e200]),

@@ -31,7 +31,9 @@ def test_the_two_triangles_are_compared(emulated, n):
     A, b = spd(n, "float32")
     A[0, 1] += 0.1
     _, info = emulated.cg(A, b)  # nothing has been looked at
-    with pytest.raises(ValueError, match=r'cg: A must be symmetric, or symmetric="upper" or "lower" be chosen, got .* triangles disagree$'):
+    with pytest.raises(
+        ValueError, match='cg: A must be symmetric, or symmetric="upper" or "lower" be chosen, got a matrix'
+    ):
         info.get()
     _, info = emulated.cg(np.stack([A.T @ A, A]), np.stack([b, b]))
     with pytest.raises(ValueError, match=r"triangles disagree in system 1$"):

@@ -293,6 +293,20 @@ def test_a_training_goes_on_where_it_began(command, recordings, tmp_path, monkey
     assert command("train", "--resume", run, "--json")["steps"] == 6
 
 
+@pytest.mark.parametrize(("argv", "wanted"), [(["cuda"], 20), (["cpu"], 1), (["cuda", "--log-every", 7], 7)], ids=str)
+def test_how_often_a_run_looks_is_kept_by_it(command, recordings, tmp_path, monkeypatch, argv, wanted):
+    seen = []
+
+    def stopped(*_, log_every, **__):
+        seen.append(log_every)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit", stopped)
+    command("train", recordings, "--out", tmp_path / "run", "--device", *argv, *SMALL, code=130)
+    command("train", "--resume", tmp_path / "run", code=130)
+    assert seen == [wanted, wanted]
+
+
 def test_device_and_backend_are_one_choice(command, recordings, tmp_path):
     said = command("train", recordings, "--out", tmp_path / "r", "--device", "cuda", "--backend", "cpp", *SMALL, code=2)
     assert "--backend cpp runs on the CPU, got --device cuda too" in said

@@ -11,7 +11,7 @@ from pyasr.ops import backend
 HERE = Path(__file__).parent
 SYSTEMS = runpy.run_path(str(HERE / "cg_systems.py"))
 SINGULAR = runpy.run_path(str(HERE / "test_cg_singular.py"))
-problem, true_residual = SYSTEMS["problem"], SYSTEMS["true_residual"]
+MAKE, problem, true_residual = (SYSTEMS[k] for k in ("MAKE", "problem", "true_residual"))
 KINDS, PRECONDITIONERS = SINGULAR["SINGULAR"], SINGULAR["PRECONDITIONERS"]
 FORMS = ("array", "callable")
 every_dtype = SYSTEMS["every_dtype"]
@@ -181,3 +181,28 @@ def test_the_products_of_a_solution_have_a_bound(emulated):
         _, info = emulated.cg(lambda v, n=products: n.append(v) or A @ v, b, b, rtol=0.0, maxiter=maxiter)
         assert info.get() != native.cg_under_way
         assert len(products) <= native.cg_most_products(maxiter)
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "batch"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_in_the_measure_of_M_the_energy_is_resolved(emulated, layout, count):
+    """Beside ‖A‖ it is not, and by its residual, which is that of the largest scales, x = 0 would be the better x."""
+    lay(emulated, layout, "float64")
+    rng = np.random.default_rng(0)
+    scale = 10.0 ** rng.uniform(-8, 8, N)
+    A = MAKE["spd"](rng, N, 1e4) * scale[:, None] * scale
+    b, M = rng.standard_normal(N) / scale, np.diag(1 / np.diag(A))
+    x, info = solve(emulated, layout, A, b, M=M, maxiter=count, rtol=1e-10)
+    want, wanted = backend("numpy").cg(A, b, M=M, maxiter=count, rtol=1e-10)
+    assert info == wanted == count
+    np.testing.assert_allclose(x * scale, want * scale, rtol=1e-6, atol=1e-6 * np.max(np.abs(want * scale)))
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "batch"])
+def test_a_curvature_that_is_not_resolved_is_a_breakdown(emulated, layout):
+    """At the end of the iterations too, where x has run off along the null space."""
+    lay(emulated, layout, "float64")
+    rng = np.random.RandomState(2)
+    A = KINDS["Laplacian"](rng, N)
+    A, b = (A + A.T) / 2, rng.standard_normal(N)
+    assert solve(emulated, layout, A, b, M=PRECONDITIONERS["Jacobi"](A), maxiter=60, rtol=1e-10)[1] == -1

@@ -165,7 +165,8 @@ struct CgStepPlan {
 };
 
 constexpr int cg_step_threads = 256;
-// So many products, and the solution is over.
+// So many products, and the solution is over: the first residual, those of the verifications, that of the smallest
+// residual's x.
 constexpr long long cg_most_products(long long maxiter) { return maxiter + cg_most_restarts + 2; }
 
 constexpr CgStepPlan plan_cg_step(int n, std::size_t entry, const CgOptions& o, int resident) {

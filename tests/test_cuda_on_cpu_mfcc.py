@@ -183,6 +183,7 @@ def test_a_bad_sample_of_a_batch_is_named_by_its_wave(emulated):
         ({"plan": make_plan(MfccOptions(num_ceps=0))}, ValueError, r"plan must be one for mfcc, got one for fbank"),
         ({"plan": None}, TypeError, r"plan must be an MfccPlan, got NoneType"),
         ({"wave": [1, 2]}, TypeError, r"wave must be a CUDA array, got list"),
+        ({"wave": np.ndarray}, TypeError, r"wave must be a CUDA array, got type"),
         ({"wave": np.zeros(9, "i4")}, TypeError, r"wave must have dtype int16 or float32 or float64, got int32"),
         ({"wave": np.zeros(900, "i2")[::2]}, ValueError, r"wave must be C-contiguous"),
         ({"out": np.zeros((1, 12), "f4")}, ValueError, r"out must have shape"),
